@@ -1,0 +1,93 @@
+"""How an image becomes the backbone's input: a plain record that travels in the task file."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from medlora.errors import SettingsError
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash", "border"]
+Contrast = Literal["none", "equalize", "clahe"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Geometry, contrast and normalisation between a decoded image and the backbone.
+
+    The geometry is timm's for evaluation: the image is resized so that the crop takes
+    `crop_fraction` of it, then cut to `size`.
+
+    Attributes:
+        size: Height and width in pixels of the backbone's input.
+        mean: Mean of each colour channel, for values in [0, 1].
+        std: Standard deviation of each colour channel, for values in [0, 1].
+        interpolation: Resampling filter.
+        crop_fraction: Share of the resized side that the crop keeps, in (0, 1].
+        crop_mode: `center` resizes the shorter side and cuts the middle, `squash` ignores
+            the aspect, `border` resizes the longer side and fills up with black.
+        contrast: Contrast enhancement of the decoded picture, before resizing.
+
+    Raises:
+        SettingsError: A value is outside its range.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bicubic"
+    crop_fraction: float = 1.0
+    crop_mode: CropMode = "center"
+    contrast: Contrast = "none"
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > 4096:
+            raise SettingsError(
+                f"Preprocessing size must be two sides of 1 to 4096 pixels, not {self.size}."
+            )
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise SettingsError(
+                "Preprocessing mean and std must have 3 values each, "
+                f"not {len(self.mean)} and {len(self.std)}."
+            )
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise SettingsError(f"Preprocessing mean must be in [0, 1], not {self.mean}.")
+        if not all(0 < value <= 1 for value in self.std):
+            raise SettingsError(f"Preprocessing std must be in (0, 1], not {self.std}.")
+        if not 0 < self.crop_fraction <= 1:
+            raise SettingsError(
+                f"Preprocessing crop_fraction must be in (0, 1], not {self.crop_fraction}."
+            )
+        for name, allowed in (
+            ("interpolation", Interpolation),
+            ("crop_mode", CropMode),
+            ("contrast", Contrast),
+        ):
+            if getattr(self, name) not in get_args(allowed):
+                raise SettingsError(
+                    f"Preprocessing {name} must be one of {', '.join(get_args(allowed))}, "
+                    f"not {getattr(self, name)!r}."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
+        """The record that `to_dict` described.
+
+        Raises:
+            SettingsError: A key is missing, unknown, or its value is out of range.
+        """
+        try:
+            plain = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+            return cls(**plain)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise SettingsError(f"Preprocessing record is not valid: {error}") from error

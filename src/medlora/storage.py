@@ -1,0 +1,49 @@
+"""Writing files so that a reader never meets half of one."""
+
+import os
+import secrets
+from pathlib import Path
+
+from medlora.errors import StorageError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, flush it to disk, then rename it.
+
+    Whatever lay at `path` before stays whole until the new content has taken its place.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path} could not be written ({error.strerror or error}). "
+            "Free some space or choose another folder; nothing that was there has changed."
+        ) from error
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: The file.
+        what: What it is meant to be, for the error: "task file", "manifest".
+
+    Raises:
+        StorageError: It is missing, a folder, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(
+            f"The {what} {path} cannot be read ({error.strerror or error}). Check the path."
+        ) from error
