@@ -1,0 +1,166 @@
+"""What the project knows about a family of timm models: which layers to adapt by default."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import timm
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from medlora.errors import BackboneError, TargetError
+from medlora.preprocessing import Preprocessing
+
+DEFAULT_TARGETS = "default"
+
+
+@dataclass(frozen=True)
+class FamilyRule:
+    """Named sets of target patterns for a family of timm models.
+
+    Attributes:
+        name: The family's usual name.
+        class_names: timm's model classes that belong to it.
+        targets: Name of a set to its patterns, as `medlora.lora.attach.find_targets` reads
+            them; the set `default` is used where none is asked for.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    targets: dict[str, tuple[str, ...]]
+
+
+FAMILIES = (
+    FamilyRule(
+        "vit",
+        ("VisionTransformer",),
+        {
+            "default": ("blocks.*.attn.qkv:qv",),
+            "qv": ("blocks.*.attn.qkv:qv",),
+            "attention": ("blocks.*.attn.qkv:qkv", "blocks.*.attn.proj"),
+            "mlp": ("blocks.*.mlp.fc1", "blocks.*.mlp.fc2"),
+            "all": (
+                "blocks.*.attn.qkv:qkv",
+                "blocks.*.attn.proj",
+                "blocks.*.mlp.fc1",
+                "blocks.*.mlp.fc2",
+            ),
+        },
+    ),
+    FamilyRule(
+        "swin",
+        ("SwinTransformer", "SwinTransformerV2"),
+        {
+            "default": ("layers.*.attn.qkv:qv",),
+            "qv": ("layers.*.attn.qkv:qv",),
+            "attention": ("layers.*.attn.qkv:qkv", "layers.*.attn.proj"),
+            "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
+        },
+    ),
+    FamilyRule(
+        "convnext",
+        ("ConvNeXt",),
+        {
+            "default": ("stages.*.mlp.fc1", "stages.*.mlp.fc2"),
+            "mlp": ("stages.*.mlp.fc1", "stages.*.mlp.fc2"),
+            "conv": ("stages.*.conv_dw",),
+        },
+    ),
+    FamilyRule(
+        "vgg",
+        ("VGG",),
+        {"default": ("features.*",), "conv": ("features.*",), "fc": ("pre_logits.fc*",)},
+    ),
+    FamilyRule(
+        "resnet",
+        ("ResNet",),
+        {"default": ("layer*.conv?",), "conv": ("layer*.conv?",)},
+    ),
+    FamilyRule(
+        "densenet",
+        ("DenseNet",),
+        {
+            "default": ("features.denseblock*.conv?",),
+            "conv": ("features.denseblock*.conv?", "features.transition*.conv"),
+        },
+    ),
+    FamilyRule(
+        "efficientnet",
+        ("EfficientNet",),
+        {
+            # The 1 x 1 convolutions hold nearly all of the weights; a depthwise kernel is too
+            # small for a low-rank update to save anything.
+            "default": ("blocks.*.conv_pw", "blocks.*.conv_pwl"),
+            "conv": ("blocks.*.conv_pw", "blocks.*.conv_pwl", "blocks.*.conv_dw", "conv_head"),
+        },
+    ),
+)
+
+
+def find_family(model: nn.Module) -> FamilyRule | None:
+    """The family that a timm model belongs to; None where the project has no rule for it."""
+    for family in FAMILIES:
+        if type(model).__name__ in family.class_names:
+            return family
+    return None
+
+
+def choose_patterns(model: nn.Module, targets: Sequence[str]) -> tuple[str, ...]:
+    """Target patterns for a model, with the names of its family's sets replaced by patterns.
+
+    Args:
+        model: The backbone.
+        targets: Names of sets (`default`, `conv`, ...) or patterns, in any mixture.
+
+    Raises:
+        TargetError: `default` is asked for and the model's family is unknown.
+    """
+    family = find_family(model)
+    sets = family.targets if family else {}
+    patterns: list[str] = []
+    for target in targets:
+        if target == DEFAULT_TARGETS and not sets:
+            known = ", ".join(family.name for family in FAMILIES)
+            raise TargetError(
+                f"There are default targets for {known}, none for {type(model).__name__}. "
+                "Give patterns of layer names with --targets."
+            )
+        patterns.extend(sets.get(target, (target,)))
+    return tuple(patterns)
+
+
+def read_preprocessing(model: nn.Module) -> Preprocessing:
+    """The preprocessing that a timm model was trained with, from its own data configuration."""
+    config = resolve_model_data_config(model)
+    if config["input_size"][0] != 3:
+        raise BackboneError(
+            f"The backbone takes {config['input_size'][0]} channels; only 3 are supported. "
+            "Choose another model."
+        )
+    return Preprocessing(
+        size=(int(config["input_size"][1]), int(config["input_size"][2])),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_fraction=float(config["crop_pct"]),
+        crop_mode=config["crop_mode"],
+    )
+
+
+def create_architecture(name: str) -> nn.Module:
+    """A timm model without its pretraining head and without trained weights.
+
+    Args:
+        name: timm's name, with or without a tag, for example `vit_tiny_patch16_224`.
+
+    Raises:
+        BackboneError: timm has no such model.
+    """
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0)
+    except (RuntimeError, ValueError, TypeError) as error:
+        architecture = name.partition(".")[0]
+        near = timm.list_models(f"*{architecture.rpartition('_')[0] or architecture}*")[:4]
+        hint = f" Near it: {', '.join(near)}." if near else ""
+        raise BackboneError(
+            f"timm has no usable model {name!r} ({error}).{hint} See timm.list_models()."
+        ) from error

@@ -1,0 +1,1 @@
+"""Low-rank updates of frozen layers: the algebra alone, which knows no model family."""
