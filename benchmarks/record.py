@@ -1,0 +1,161 @@
+"""Write a measurement as JSON, with all that is needed to judge and to repeat it.
+
+The layout of the file is described in benchmarks/README.md.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medlora.storage import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+FORMAT = 1
+PACKAGES = (
+    "medlora",
+    "torch",
+    "torchvision",
+    "timm",
+    "peft",
+    "lightning-fabric",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def write_result(
+    name: str,
+    kind: str,
+    result: dict[str, Any],
+    *,
+    seed: int | None,
+    folder: Path = RESULTS,
+) -> Path:
+    """Write `folder/name.json`; a reader meets the old content or the new, never half of one.
+
+    Args:
+        name: File name without its ending; the tables in the documents refer to it.
+        kind: Which renderer of benchmarks/tables.py the result is for.
+        result: The measurements, as plain JSON values laid out as that kind asks.
+        seed: The seed that the run started from; None where nothing was random.
+        folder: Where results are kept.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: A value is NaN, infinite or no JSON value, which a reader could not trust.
+        StorageError: The file cannot be written.
+    """
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "kind": kind,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": describe_command(),
+        "commit": describe_commit(),
+        "seed": seed,
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "result": result,
+    }
+    try:
+        content = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False)
+    except TypeError as error:
+        raise ValueError(f"Result {name!r} holds a value that JSON does not know: {error}.") from (
+            error
+        )
+    path = folder / f"{name}.json"
+    write_atomically(path, content.encode() + b"\n")
+    return path
+
+
+def describe_machine() -> dict[str, Any]:
+    """The processor, cores that this process may use, memory in bytes, and GPUs."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": _usable_cores(),
+        "memory_bytes": _memory_bytes(),
+        "gpus": _gpu_names(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Python's version, and those of the packages in `PACKAGES` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def describe_commit() -> str | None:
+    """The commit that ran, with `+changes` where the sources differ from it; None without git."""
+    try:
+        commit = _run_git("rev-parse", "HEAD")
+        sources = ("src", "benchmarks", "pyproject.toml")
+        changes = _run_git("status", "--porcelain", "--untracked-files=no", "--", *sources)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def describe_command() -> str:
+    """The command line that started this process, as one would type it in the repository."""
+    spec = sys.modules["__main__"].__spec__
+    program = ["python", "-m", spec.name] if spec is not None else ["python", sys.argv[0]]
+    # Paths are told from the repository, so that a record says nothing about who measured.
+    line = shlex.join([*program, *sys.argv[1:]])
+    return line.replace(f"{ROOT}{os.sep}", "").replace(f"{ROOT.parent}{os.sep}", "../")
+
+
+def _run_git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _gpu_names() -> list[str]:
+    try:
+        import torch
+    except ImportError:
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
