@@ -1,0 +1,265 @@
+"""From the bytes of a picture to the backbone's input: decode, prepare, normalise."""
+
+import io
+import math
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medlora.data.contrast import enhance_contrast
+from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble
+from medlora.data.source import split_frame
+from medlora.data.stretch import stretch_to_uint8
+from medlora.errors import UnreadableImageError
+from medlora.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+# Only these are opened: Pillow's other readers are more code to trust, and one runs a program.
+_PILLOW_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP")
+_PILLOW_MAGIC = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
+_NPY_MAGIC = b"\x93NUMPY"
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def decode_image(content: bytes, location: str) -> npt.NDArray[np.uint8]:
+    """Decode PNG, JPEG, TIFF, BMP, WebP, NumPy's `.npy`, or DICOM.
+
+    The format is read from the content; the name decides only about DICOM without a preamble.
+    EXIF orientation is applied, transparency is laid over black. Values of more than 8 bits
+    are stretched linearly from the image's own smallest and largest value to 0..255 (one
+    stretch for all colour channels); in DICOM the file's window takes the place of these two.
+
+    Args:
+        content: The encoded image.
+        location: Its name in error messages. A frame at its end, `#frame=3`, chooses that
+            frame or page, counted from 0; the first one is taken where none is named.
+
+    Returns:
+        RGB values, shape (height, width, 3).
+
+    Raises:
+        UnreadableImageError: The image is truncated, damaged, too large, or in no known format.
+    """
+    path, frame = split_frame(location)
+    if _is_dicom(content, path):
+        pixels = decode_dicom(content, location, frame or 0)
+    else:
+        try:
+            if content.startswith(_NPY_MAGIC):
+                pixels = _decode_npy(content)
+            else:
+                pixels = _decode_picture(content, frame or 0)
+        # Damaged bytes make the decoders raise nearly anything: struct.error, SyntaxError,
+        # IndexError, MemoryError, zlib.error. For the caller they are all one thing.
+        except Exception as error:
+            raise UnreadableImageError(location, _explain(error)) from error
+    if pixels.size == 0:
+        raise UnreadableImageError(location, "the image has no pixels")
+    return np.ascontiguousarray(pixels)
+
+
+def prepare_image(
+    pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing
+) -> npt.NDArray[np.uint8]:
+    """Bring a decoded image to the backbone's size, as timm does for evaluation.
+
+    Args:
+        pixels: RGB values, shape (height, width, 3).
+        preprocessing: Contrast and geometry. Mean and standard deviation are not applied;
+            where `crop_mode` is `border`, the mean is the colour of the border, as in timm.
+
+    Returns:
+        RGB values in 0..255, shape (3, height, width), of the size in `preprocessing`.
+
+    Example:
+        >>> plain = Preprocessing(size=(8, 6), mean=(0.5,) * 3, std=(0.5,) * 3)
+        >>> prepare_image(np.zeros((20, 30, 3), dtype=np.uint8), plain).shape
+        (3, 8, 6)
+    """
+    image = Image.fromarray(enhance_contrast(pixels, preprocessing.contrast))
+    height, width = _resized_size((image.height, image.width), preprocessing)
+    if (height, width) != (image.height, image.width):
+        image = image.resize((width, height), _FILTERS[preprocessing.interpolation])
+    fill = border_colour(preprocessing)
+    cropped = _crop_or_pad(np.asarray(image), preprocessing.size, fill)
+    return np.ascontiguousarray(cropped.transpose(2, 0, 1))
+
+
+def normalise_batch(
+    images: "torch.Tensor", preprocessing: Preprocessing, dtype: "torch.dtype | None" = None
+) -> "torch.Tensor":
+    """Scale to [0, 1], subtract the mean, divide by the standard deviation.
+
+    The arithmetic is in float32 whatever the result's type.
+
+    Args:
+        images: uint8 values, or values in [0, 1] of a floating type, as augmentation gives
+            them; shape (batch, 3, height, width), on any device.
+        preprocessing: Holds the mean and the standard deviation.
+        dtype: Type of the result, float32 if not given.
+
+    Returns:
+        The normalised images on the same device, shape (batch, 3, height, width).
+    """
+    import torch
+
+    values = images.to(torch.float32, copy=True)
+    if not images.is_floating_point():
+        values.div_(255)
+    shape = (1, 3, 1, 1)
+    mean = torch.tensor(preprocessing.mean, device=images.device).view(shape)
+    std = torch.tensor(preprocessing.std, device=images.device).view(shape)
+    return values.sub_(mean).div_(std).to(dtype or torch.float32)
+
+
+def border_colour(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """RGB of what lies beyond the image where the crop is larger than it."""
+    if preprocessing.crop_mode != "border":
+        return (0, 0, 0)
+    red, green, blue = (round(255 * value) for value in preprocessing.mean)
+    return (red, green, blue)
+
+
+def _is_dicom(content: bytes, path: str) -> bool:
+    # The preamble may hold another format's magic, TIFF's for one, so it is looked at first.
+    if has_preamble(content):
+        return True
+    if content.startswith((_NPY_MAGIC, *_PILLOW_MAGIC)):
+        return False
+    return PurePosixPath(path.replace("\\", "/")).suffix.lower() in (*DICOM_SUFFIXES, "")
+
+
+def _decode_npy(content: bytes) -> npt.NDArray[np.uint8]:
+    values = np.load(io.BytesIO(content), allow_pickle=False)
+    if values.ndim == 2:
+        values = values[:, :, np.newaxis]
+    if values.ndim != 3 or values.shape[2] not in (1, 3):
+        raise ValueError(
+            f"an array of shape {values.shape} is not an image; "
+            "it must be (height, width), (height, width, 1) or (height, width, 3)"
+        )
+    return _as_rgb(values)
+
+
+def _decode_picture(content: bytes, frame: int) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
+        if frame:
+            image.seek(frame)
+        if _has_deep_colour(image, content):
+            return _decode_deep_colour(image, content, frame)
+        # TIFF may hold grey values in which 0 is white; Pillow turns those of 8 bits only.
+        inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode == "F" or upright.mode.startswith("I"):
+            grey = _as_rgb(np.asarray(upright)[:, :, np.newaxis])
+            return 255 - grey if inverted else grey
+        if upright.has_transparency_data:
+            rgba = upright.convert("RGBA")
+            black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+            upright = Image.alpha_composite(black, rgba)
+        return np.asarray(upright.convert("RGB"))
+
+
+def _has_deep_colour(image: Image.Image, content: bytes) -> bool:
+    """Whether this is colour of 16 bits, of which Pillow would keep the upper 8 only."""
+    if image.format == "PNG":
+        return content[24] == 16 and content[25] != 0
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        return len(bits) > 1 and max(bits) > 8
+    return False
+
+
+def _decode_deep_colour(image: Image.Image, content: bytes, frame: int) -> npt.NDArray[np.uint8]:
+    orientation = int(image.getexif().get(0x0112, 1))
+    values: npt.NDArray[Any]
+    if image.format == "PNG":
+        import torch
+        from torchvision.io import ImageReadMode, decode_png
+
+        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        values = decode_png(encoded, ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0)
+    else:
+        import tifffile
+
+        values = tifffile.imread(io.BytesIO(content), key=frame)
+        if values.ndim == 3 and values.shape[0] in (3, 4) and values.shape[:2] != image.size[::-1]:
+            values = values.transpose(1, 2, 0)
+    if values.shape[2] in (2, 4):
+        values = values[:, :, :-1] * (values[:, :, -1:] / np.iinfo(values.dtype).max)
+    return _as_rgb(_turn_upright(values, orientation))
+
+
+def _turn_upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Undo an EXIF orientation of 1 to 8; anything else counts as upright."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values
+
+
+def _as_rgb(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Values of shape (height, width, 1 or 3) and any type as RGB bytes."""
+    pixels = values if values.dtype == np.uint8 else stretch_to_uint8(values)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _explain(error: Exception) -> str:
+    """A reason in our words where the decoder's own would not tell the user what to do."""
+    if isinstance(error, UnidentifiedImageError):
+        return (
+            "it is not a PNG, JPEG, TIFF, BMP, WebP, NumPy or DICOM image, or its start is damaged"
+        )
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it is too large to be decoded safely ({error})"
+    if isinstance(error, EOFError):
+        return "the image is truncated, or has no such frame"
+    return f"it cannot be decoded ({error or type(error).__name__})"
+
+
+def _resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width before the crop; the roundings are those of timm and torchvision."""
+    height, width = size
+    target_height, target_width = (
+        math.floor(side / preprocessing.crop_fraction) for side in preprocessing.size
+    )
+    if preprocessing.crop_mode == "squash":
+        return target_height, target_width
+    if preprocessing.crop_mode == "center" and target_height == target_width:
+        if width <= height:
+            return int(target_height * height / width), target_width
+        return target_height, int(target_height * width / height)
+    ratios = (height / target_height, width / target_width)
+    ratio = max(ratios) if preprocessing.crop_mode == "border" else min(ratios)
+    return max(round(height / ratio), 1), max(round(width / ratio), 1)
+
+
+def _crop_or_pad(
+    pixels: npt.NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]:
+    """The middle of (height, width, 3), with `fill` around it where it is too small."""
+    result = np.empty((*size, 3), dtype=np.uint8)
+    result[:] = fill
+    taken, placed = [], []
+    for side, target in zip(pixels.shape[:2], size, strict=True):
+        start = round((side - target) / 2) if side > target else 0
+        offset = (target - side) // 2 if side < target else 0
+        length = min(side, target)
+        taken.append(slice(start, start + length))
+        placed.append(slice(offset, offset + length))
+    result[tuple(placed)] = pixels[tuple(taken)]
+    return result
