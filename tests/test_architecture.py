@@ -83,4 +83,4 @@ def test_asking_for_help_is_light() -> None:
 
 
 def test_the_light_import_check_sees_a_heavy_import() -> None:
-    assert "torch" in modules_loaded_by("import torch")
+    assert "scipy" in modules_loaded_by("import scipy")
