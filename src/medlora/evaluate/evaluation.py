@@ -1,5 +1,6 @@
 """What scoring says about a task: numbers with intervals, ready to be kept as JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -115,14 +116,26 @@ class Evaluation:
         return cls(**values)
 
 
-def check_keys(content: Mapping[str, Any], expected: set[str], what: str) -> None:
+def check_object(content: object, what: str) -> Mapping[str, Any]:
+    """`content`, which is a JSON object.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if not isinstance(content, Mapping):
+        raise DataError(f"{what} must be a JSON object, not {content!r}. Evaluate the task again.")
+    return content
+
+
+def check_keys(content: object, expected: set[str], what: str) -> None:
     """`content` has the expected keys and no other.
 
     Raises:
-        DataError: It has not; the keys are named.
+        DataError: It has not, and the keys are named; or it is no JSON object.
     """
-    missing = sorted(expected - set(content))
-    unknown = sorted(set(content) - expected)
+    keys = set(check_object(content, what))
+    missing = sorted(expected - keys)
+    unknown = sorted(keys - expected)
     if missing or unknown:
         raise DataError(
             f"{what} does not have the right keys: missing {missing}, unknown {unknown}. "
@@ -133,7 +146,7 @@ def check_keys(content: Mapping[str, Any], expected: set[str], what: str) -> Non
 def _read_number(value: object, name: str) -> float | None:
     if value == UNDEFINED:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(
             f"{name!r} of an estimate must be a number or {UNDEFINED!r}, not {value!r}. "
             "Evaluate the task again."
@@ -145,8 +158,9 @@ def _estimates_to_dict(estimates: Mapping[str, Estimate]) -> dict[str, dict[str,
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
 
 
-def _estimates_from_dict(content: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate.from_dict(estimate) for name, estimate in content.items()}
+def _estimates_from_dict(content: object) -> dict[str, Estimate]:
+    estimates = check_object(content, "a set of estimates")
+    return {name: Estimate.from_dict(estimate) for name, estimate in estimates.items()}
 
 
 def _to_lists(value: Any) -> Any:

@@ -97,8 +97,8 @@ def percentile_interval(values: Floats, confidence: float) -> tuple[float, float
         Efron, Nonparametric standard errors and confidence intervals, 1981, section 4.
 
     Example:
-        >>> percentile_interval(np.arange(201.0), 0.95)
-        (5.0, 195.0)
+        >>> percentile_interval(np.arange(5.0), 0.5)
+        (1.0, 3.0)
     """
     known = values[~np.isnan(values)]
     if not known.size:
