@@ -1,0 +1,1 @@
+"""Files to a table of labelled images, and from there to batches."""
