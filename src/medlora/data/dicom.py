@@ -62,6 +62,14 @@ def has_preamble(content: bytes) -> bool:
     return content[128:132] == b"DICM"
 
 
+def starts_with_element(content: bytes) -> bool:
+    """Whether the bytes may be a DICOM data set without preamble.
+
+    Its first tag is of group 2 or 8, with which every data set begins.
+    """
+    return content[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+
+
 def count_frames(content: bytes, location: str = "DICOM content") -> int:
     """Number of frames in a DICOM file, at least 1; its pixels are not decoded.
 
@@ -109,17 +117,16 @@ def decode_dicom(content: bytes, location: str, frame: int = 0) -> npt.NDArray[n
     # Damaged pixel data make the decoders raise nearly anything. For the caller it is one thing.
     except Exception as error:
         raise UnreadableImageError(
-            location, f"its pixel data ({syntax.name}) cannot be decoded ({_first_line(error)})"
+            location, f"its pixel data ({syntax.name}) cannot be decoded ({_explain(error)})"
         ) from error
 
 
 def _decode_frame(dataset: Dataset, frame: int, decoder: str) -> npt.NDArray[np.uint8]:
     stored: npt.NDArray[Any] = pixel_array(dataset, index=frame, decoding_plugin=decoder)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-    if stored.ndim == 3 and stored.dtype == np.uint16:
-        # Palettes nearly always have 16 bits, and black and white are the ends of that range.
-        return np.rint(stored / 257).astype(np.uint8)
+        colours = apply_color_lut(stored, dataset)
+        # The ends of the palette's own number range are black and full colour.
+        return np.asarray(np.rint(colours / np.iinfo(colours.dtype).max * 255), dtype=np.uint8)
     if stored.ndim == 3:
         return stored if stored.dtype == np.uint8 else stretch_to_uint8(stored)
     return np.repeat(show_grey(stored, dataset, frame)[:, :, np.newaxis], 3, axis=2)
@@ -127,7 +134,7 @@ def _decode_frame(dataset: Dataset, frame: int, decoder: str) -> npt.NDArray[np.
 
 def _read_dataset(content: bytes, location: str) -> Dataset:
     """The elements that pixels depend on, with a transfer syntax, stated or deduced."""
-    if not has_preamble(content) and not _starts_with_element(content):
+    if not has_preamble(content) and not starts_with_element(content):
         raise UnreadableImageError(
             location,
             "it is not DICOM: its file meta information is missing, and it does not begin with "
@@ -140,14 +147,9 @@ def _read_dataset(content: bytes, location: str) -> Dataset:
     # As for the pixels: a damaged header makes the parser raise nearly anything.
     except Exception as error:
         raise UnreadableImageError(
-            location, f"its DICOM header cannot be read ({_first_line(error)})"
+            location, f"its DICOM header cannot be read ({_explain(error)})"
         ) from error
     return dataset
-
-
-def _starts_with_element(content: bytes) -> bool:
-    """Whether the first tag is of group 2 or 8, with which every DICOM data set begins."""
-    return content[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def _deduce_syntax(dataset: Dataset) -> uid.UID:
@@ -177,7 +179,10 @@ def _check_image(dataset: Dataset, location: str, frame: int) -> uid.UID:
             "Explicit VR Little Endian, for example with dcmdjpeg or gdcmconv",
         )
     if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
-        raise UnreadableImageError(location, "it is DICOM, but holds no image")
+        raise UnreadableImageError(
+            location,
+            "it is DICOM without pixel data: the file is truncated, or never held an image",
+        )
     missing = [
         keyword
         for keyword in ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation")
@@ -199,7 +204,7 @@ def _check_image(dataset: Dataset, location: str, frame: int) -> uid.UID:
     return syntax
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says, short enough to stand in a list of many."""
+def _explain(error: Exception) -> str:
+    """What went wrong, in one line; where pydicom lists decoders, what the decoder said."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    return lines[-1].strip().partition(" - the dataset may")[0] if lines else type(error).__name__

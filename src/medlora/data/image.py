@@ -3,26 +3,24 @@
 import io
 import math
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from medlora.data.contrast import enhance_contrast
-from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble
+from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble, starts_with_element
+from medlora.data.picture import PICTURE_MAGIC, as_rgb, decode_picture
 from medlora.data.source import split_frame
-from medlora.data.stretch import stretch_to_uint8
 from medlora.errors import UnreadableImageError
 from medlora.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
 
-# Only these are opened: Pillow's other readers are more code to trust, and one runs a program.
-_PILLOW_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP")
-_PILLOW_MAGIC = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
 _NPY_MAGIC = b"\x93NUMPY"
+_NO_FORMAT = "it is no PNG, JPEG, TIFF, BMP, WebP, NumPy or DICOM image, or its start is damaged"
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -58,7 +56,7 @@ def decode_image(content: bytes, location: str) -> npt.NDArray[np.uint8]:
             if content.startswith(_NPY_MAGIC):
                 pixels = _decode_npy(content)
             else:
-                pixels = _decode_picture(content, frame or 0)
+                pixels = decode_picture(content, frame or 0)
         # Damaged bytes make the decoders raise nearly anything: struct.error, SyntaxError,
         # IndexError, MemoryError, zlib.error. For the caller they are all one thing.
         except Exception as error:
@@ -134,9 +132,10 @@ def _is_dicom(content: bytes, path: str) -> bool:
     # The preamble may hold another format's magic, TIFF's for one, so it is looked at first.
     if has_preamble(content):
         return True
-    if content.startswith((_NPY_MAGIC, *_PILLOW_MAGIC)):
+    if content.startswith((_NPY_MAGIC, *PICTURE_MAGIC)):
         return False
-    return PurePosixPath(path.replace("\\", "/")).suffix.lower() in (*DICOM_SUFFIXES, "")
+    suffix = PurePosixPath(path.replace("\\", "/")).suffix.lower()
+    return suffix in DICOM_SUFFIXES or starts_with_element(content)
 
 
 def _decode_npy(content: bytes) -> npt.NDArray[np.uint8]:
@@ -148,82 +147,13 @@ def _decode_npy(content: bytes) -> npt.NDArray[np.uint8]:
             f"an array of shape {values.shape} is not an image; "
             "it must be (height, width), (height, width, 1) or (height, width, 3)"
         )
-    return _as_rgb(values)
-
-
-def _decode_picture(content: bytes, frame: int) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
-        if frame:
-            image.seek(frame)
-        if _has_deep_colour(image, content):
-            return _decode_deep_colour(image, content, frame)
-        # TIFF may hold grey values in which 0 is white; Pillow turns those of 8 bits only.
-        inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "F" or upright.mode.startswith("I"):
-            grey = _as_rgb(np.asarray(upright)[:, :, np.newaxis])
-            return 255 - grey if inverted else grey
-        if upright.has_transparency_data:
-            rgba = upright.convert("RGBA")
-            black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-            upright = Image.alpha_composite(black, rgba)
-        return np.asarray(upright.convert("RGB"))
-
-
-def _has_deep_colour(image: Image.Image, content: bytes) -> bool:
-    """Whether this is colour of 16 bits, of which Pillow would keep the upper 8 only."""
-    if image.format == "PNG":
-        return content[24] == 16 and content[25] != 0
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-        return len(bits) > 1 and max(bits) > 8
-    return False
-
-
-def _decode_deep_colour(image: Image.Image, content: bytes, frame: int) -> npt.NDArray[np.uint8]:
-    orientation = int(image.getexif().get(0x0112, 1))
-    values: npt.NDArray[Any]
-    if image.format == "PNG":
-        import torch
-        from torchvision.io import ImageReadMode, decode_png
-
-        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        values = decode_png(encoded, ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0)
-    else:
-        import tifffile
-
-        values = tifffile.imread(io.BytesIO(content), key=frame)
-        if values.ndim == 3 and values.shape[0] in (3, 4) and values.shape[:2] != image.size[::-1]:
-            values = values.transpose(1, 2, 0)
-    if values.shape[2] in (2, 4):
-        values = values[:, :, :-1] * (values[:, :, -1:] / np.iinfo(values.dtype).max)
-    return _as_rgb(_turn_upright(values, orientation))
-
-
-def _turn_upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Undo an EXIF orientation of 1 to 8; anything else counts as upright."""
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values
-
-
-def _as_rgb(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Values of shape (height, width, 1 or 3) and any type as RGB bytes."""
-    pixels = values if values.dtype == np.uint8 else stretch_to_uint8(values)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    return as_rgb(values)
 
 
 def _explain(error: Exception) -> str:
     """A reason in our words where the decoder's own would not tell the user what to do."""
     if isinstance(error, UnidentifiedImageError):
-        return (
-            "it is not a PNG, JPEG, TIFF, BMP, WebP, NumPy or DICOM image, or its start is damaged"
-        )
+        return _NO_FORMAT
     if isinstance(error, Image.DecompressionBombError):
         return f"it is too large to be decoded safely ({error})"
     if isinstance(error, EOFError):

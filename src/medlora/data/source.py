@@ -3,7 +3,6 @@
 import io
 import re
 import threading
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -127,7 +126,8 @@ class ArraySource:
                 images: npt.NDArray[Any] = archive[name]
         except KeyError as error:
             raise UnreadableImageError(location, f"the file holds no array {name}") from error
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        # A damaged archive raises nearly anything: BadZipFile, zlib.error, ValueError, EOFError.
+        except Exception as error:
             raise UnreadableImageError(
                 location, f"its array file cannot be read ({error})"
             ) from error
