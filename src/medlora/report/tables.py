@@ -1,0 +1,175 @@
+"""The tables of a report and its sentence, worked out for the template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medlora.report.wording import (
+    LOWER_IS_BETTER,
+    MACRO_MEASURES,
+    Interval,
+    clean_text,
+    format_bounds,
+    format_count,
+    format_number,
+    name_measure,
+    read_interval,
+)
+
+SPLIT_WORDS = {"test": "test", "val": "validation", "train": "training"}
+_CLASS_MEASURES = ("recall", "precision", "f1", "specificity", "auroc", "average_precision")
+_CLASS_HEADS = {"average_precision": "Average precision", "recall": "Recall", "f1": "F1"}
+_GROUPS = (
+    ("Decisions", ("accuracy", "balanced_accuracy", "exact_match")),
+    (
+        "Mean over classes",
+        ("recall", "precision", "f1", "specificity", "auroc", "average_precision"),
+    ),
+    ("Probabilities", ("brier_score", "calibration_error")),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and its interval as text, and as places from 0 to 100 for the small drawing."""
+
+    value: str
+    bounds: str
+    place: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One measure in the table of key figures."""
+
+    name: str
+    is_lower_better: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class MeasureGroup:
+    """Measures of one kind under a heading of their own."""
+
+    heading: str
+    rows: tuple[MeasureRow, ...]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class in the table of classes."""
+
+    name: str
+    count: str
+    threshold: str
+    cells: tuple[Cell, ...]
+
+
+def arrange_cell(interval: Interval, digits: int = 3) -> Cell:
+    """An interval as a table cell."""
+    places = (None if each is None else 100 * min(1.0, max(0.0, each)) for each in interval)
+    return Cell(format_number(interval.value, digits), format_bounds(interval, digits), *places)
+
+
+def arrange_key_figures(evaluations: Sequence[Mapping[str, Any]]) -> list[MeasureGroup]:
+    """All overall measures, a column for each evaluation; unknown ones come last.
+
+    Args:
+        evaluations: One or two of `Evaluation.to_dict`, the first with all images.
+    """
+    overall = [evaluation.get("overall", {}) for evaluation in evaluations]
+    known = {key for _, keys in _GROUPS for key in keys}
+    others = tuple(key for key in overall[0] if key not in known)
+    groups = []
+    for heading, keys in (*_GROUPS, ("Other", others)):
+        rows = tuple(
+            MeasureRow(
+                name_measure(key),
+                key in LOWER_IS_BETTER,
+                tuple(arrange_cell(read_interval(each.get(key))) for each in overall),
+            )
+            for key in keys
+            if key in overall[0]
+        )
+        if rows:
+            groups.append(MeasureGroup(heading, rows))
+    return groups
+
+
+def arrange_class_heads() -> list[str]:
+    """The measures' names above the columns of `arrange_classes`."""
+    return [_CLASS_HEADS.get(key, name_measure(key)) for key in _CLASS_MEASURES]
+
+
+def arrange_classes(evaluation: Mapping[str, Any], classes: Sequence[str]) -> list[ClassRow]:
+    """A row for each class, in the order of the columns.
+
+    Args:
+        evaluation: `Evaluation.to_dict`.
+        classes: Names of the classes.
+    """
+    per_class = evaluation.get("per_class", {})
+    counts = read_counts(evaluation, classes)
+    thresholds = evaluation.get("thresholds") or [None] * len(classes)
+    return [
+        ClassRow(
+            clean_text(name),
+            "" if count is None else format_count(count),
+            "" if threshold is None else f"{threshold:.3g}",
+            tuple(
+                arrange_cell(read_interval(per_class.get(name, {}).get(key)), 2)
+                for key in _CLASS_MEASURES
+            ),
+        )
+        for name, count, threshold in zip(classes, counts, thresholds, strict=True)
+    ]
+
+
+def read_counts(evaluation: Mapping[str, Any], classes: Sequence[str]) -> list[int | None]:
+    """Number of images of each class; None where the evaluation does not say."""
+    counts = evaluation.get("counts")
+    if isinstance(counts, Mapping):
+        return [counts.get(name) for name in classes]
+    return list(counts) if counts else [None] * len(classes)
+
+
+def write_result(
+    evaluation: Mapping[str, Any], unseen: Mapping[str, Any] | None, split: str
+) -> str:
+    """The result in one sentence.
+
+    Args:
+        evaluation: `Evaluation.to_dict` of all images.
+        unseen: The same of those whose bytes are in no training image, or None.
+        split: "test" or "val".
+    """
+    keys = ("auroc", "average_precision") if evaluation["multi_label"] else ("accuracy", "auroc")
+    first, second = (_quote(evaluation, key) for key in keys)
+    names = ["mean " + _in_sentence(key) if key in MACRO_MEASURES else key for key in keys]
+    n_images, n_groups = int(evaluation["n_images"]), int(evaluation["n_groups"])
+    patients = f" ({format_count(n_groups)} patient groups)" if n_groups < n_images else ""
+    sentence = (
+        f"On {format_count(n_images)} {SPLIT_WORDS.get(split, split)} images{patients}, "
+        f"{names[0]} is {first} and {names[1]} {second}"
+    )
+    if unseen is None:
+        return f"{sentence}."
+    others = (format_number(read_interval(unseen["overall"].get(key)).value) for key in keys)
+    return (
+        f"{sentence}; on the {format_count(int(unseen['n_images']))} images whose bytes are not "
+        f"in training, {' and '.join(others)}."
+    )
+
+
+def _in_sentence(key: str) -> str:
+    name = name_measure(key)
+    return name if name.isupper() else name.lower()
+
+
+def _quote(evaluation: Mapping[str, Any], key: str) -> str:
+    interval = read_interval(evaluation["overall"].get(key))
+    bounds = format_bounds(interval).replace("–", "\u00a0to\u00a0")
+    value = format_number(interval.value)
+    return f"{value} (95\u00a0% interval {bounds})" if bounds else value
