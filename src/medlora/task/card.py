@@ -1,6 +1,6 @@
 """The task card: all that a person or a program has to know to use a trained task rightly."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
@@ -118,7 +118,7 @@ class TaskCard:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, from which `from_dict` makes an equal card."""
         return {
-            **{item.name: getattr(self, item.name) for item in fields(self)},
+            **vars(self),
             "classes": list(self.classes),
             "backbone": self.backbone.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),

@@ -97,7 +97,8 @@ def pack_task(task: Task) -> bytes:
     for name, tensor in tensors.items():
         _check_numbers(name, tensor, place)
     views = {name: _view_bytes(tensor) for name, tensor in tensors.items()}
-    metadata = _format_metadata(task.card, _digest_task(task.card, entries, views))
+    card_text = format_json(task.card.to_dict())
+    metadata = _format_metadata(card_text, _digest_task(card_text, entries, views))
     header = format_header(metadata, entries)
     n_metadata = len(metadata.encode("utf-8"))
     if n_metadata > MAX_METADATA_BYTES or len(header) > MAX_HEADER_BYTES:
@@ -126,21 +127,23 @@ def unpack_task(content: bytes, place: str) -> Task:
     header, begin = read_header(content, place)
     metadata = read_metadata(header, place).encode("utf-8", errors="replace")
     envelope = parse_json(metadata, part="card", place=place, max_bytes=MAX_METADATA_BYTES)
-    card, digest = _read_envelope(envelope, place)
+    _check_version(envelope, place)
     located = read_entries(header, len(content) - begin, place)
+    card, digest = _read_envelope(envelope, place)
     entries = {name: entry for name, (entry, _) in located.items()}
     check_layout(card, entries, place)
     views = {
         name: memoryview(content)[begin + offset : begin + offset + entry.n_bytes]
         for name, (entry, offset) in located.items()
     }
-    if _digest_task(card, entries, views) != digest:
+    card_text = format_json(card.to_dict())
+    if _digest_task(card_text, entries, views) != digest:
         raise TaskFileError(
             f"{place}: its content does not match the digest in its metadata. It was damaged "
             "or changed after it was saved; copy it again from where it was saved."
         )
     # The digest speaks of the values; this leaves no second spelling of them either.
-    if format_header(_format_metadata(card, digest), entries) != content[:begin]:
+    if format_header(_format_metadata(card_text, digest), entries) != content[:begin]:
         raise TaskFileError(
             f"{place}: its header is not spelt as MedLoRA spells it. Another program rewrote "
             "the file; copy it again from where it was saved."
@@ -224,11 +227,14 @@ def check_backbone(task: Task, name: str, fingerprint: str, place: str) -> None:
     )
 
 
-def _read_envelope(envelope: object, place: str) -> tuple[TaskCard, str]:
+def _check_version(envelope: object, place: str) -> None:
+    # It comes first: a later format may differ in all that is checked after it.
     values = envelope.get("card") if isinstance(envelope, dict) else None
-    # The version comes first: a later format may differ in all that is checked after it.
     if isinstance(values, dict) and "format_version" in values:
         check_format_version(values["format_version"], place)
+
+
+def _read_envelope(envelope: object, place: str) -> tuple[TaskCard, str]:
     try:
         record = check_keys(envelope, ("card", "sha256"), "")
         card = TaskCard.from_dict(record["card"])
@@ -243,15 +249,15 @@ def _read_envelope(envelope: object, place: str) -> tuple[TaskCard, str]:
     return card, digest
 
 
-def _format_metadata(card: TaskCard, digest: str) -> str:
-    return format_json({"card": card.to_dict(), "sha256": digest})
+def _format_metadata(card_text: str, digest: str) -> str:
+    return f'{{"card":{card_text},"sha256":{format_json(digest)}}}'
 
 
 def _digest_task(
-    card: TaskCard, entries: Mapping[str, TensorEntry], views: Mapping[str, memoryview]
+    card_text: str, entries: Mapping[str, TensorEntry], views: Mapping[str, memoryview]
 ) -> str:
     digest = hashlib.sha256()
-    _add_framed(digest, format_json(card.to_dict()))
+    _add_framed(digest, card_text)
     for name in sorted(entries):
         entry = entries[name]
         _add_framed(digest, format_json([name, entry.dtype, list(entry.shape)]))

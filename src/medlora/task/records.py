@@ -1,7 +1,7 @@
 """The records that a task card holds: its backbone, its adapter, its self-check."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from medlora.task.fields import (
@@ -50,7 +50,7 @@ class BackboneReference:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, values: object) -> "BackboneReference":
@@ -101,7 +101,7 @@ class AdapterSettings:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
-            **asdict(self),
+            **vars(self),
             "layers": {path: list(parts) for path, parts in self.layers.items()},
         }
 
@@ -154,7 +154,7 @@ class SelfCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "expected": [list(row) for row in self.expected]}
+        return {**vars(self), "expected": [list(row) for row in self.expected]}
 
     @classmethod
     def from_dict(cls, values: object) -> "SelfCheck":
