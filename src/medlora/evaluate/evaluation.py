@@ -111,7 +111,8 @@ class Evaluation:
             values[name] = _to_tuples(values[name])
         values["overall"] = _estimates_from_dict(values["overall"])
         values["per_class"] = {
-            name: _estimates_from_dict(estimates) for name, estimates in values["per_class"].items()
+            name: _estimates_from_dict(estimates)
+            for name, estimates in check_object(values["per_class"], "per_class").items()
         }
         return cls(**values)
 
