@@ -118,9 +118,7 @@ def test_the_same_content_gives_the_same_bytes(
     assert render_report(content_maker()) == render_report(content_maker())
 
 
-def test_the_first_sentence_states_the_result(
-    full_content: ReportContent, full_page: str
-) -> None:
+def test_the_first_sentence_states_the_result(full_content: ReportContent, full_page: str) -> None:
     accuracy = full_content.evaluation["overall"]["accuracy"]
     unseen = full_content.evaluation_unseen
     assert unseen is not None
