@@ -33,6 +33,7 @@ DEFAULT_MAX_BYTES: Final = 20 * 10**9
 # Fields of the preprocessing that act after the cache.
 _UNUSED: Final = ("mean", "std")
 _KEPT_SHARE: Final = 0.9
+_POLL_SECONDS: Final = 0.002  # The lock is held for about a millisecond.
 _ABANDONED_AFTER_SECONDS: Final = 3600.0
 
 
@@ -102,10 +103,11 @@ class ImageCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Not flushed to disk: after a power failure the checksum tells that it is damaged.
             part.write_bytes(content)
-            with self._threads, self._processes:
+            with self._threads, self._processes.acquire(poll_interval=_POLL_SECONDS):
                 self._admit(path, part, len(content))
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             self._writable = False
             warnings.warn(
                 f"The image cache {self._folder} cannot be written to "

@@ -1,6 +1,7 @@
 """DICOM files as the pictures that a viewer shows when it opens them."""
 
 import io
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,7 @@ _DECODERS: Final[dict[str, str]] = {
     uid.HTJ2KLosslessRPCL: "pylibjpeg",
     uid.HTJ2K: "pylibjpeg",
 }
+_COUNTS: Final = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
 _PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Nothing else is parsed: it is quicker, and no value of a patient can reach a message.
 _KEYWORDS: Final = (
@@ -54,7 +56,13 @@ _KEYWORDS: Final = (
     ),
     *_PIXEL_KEYWORDS,
 )
+_QUOTED: Final = re.compile(r"(['\"]).*\1", re.DOTALL)
 _TAGS: Final = [tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None]
+
+
+# Its warnings quote the values that they are about, which may be a patient's. What is really
+# wrong with a header is found when it is used.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 def has_preamble(content: bytes) -> bool:
@@ -144,12 +152,20 @@ def _read_dataset(content: bytes, location: str) -> Dataset:
         dataset = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=_TAGS)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = _deduce_syntax(dataset)
+        _check_header(dataset)
     # As for the pixels: a damaged header makes the parser raise nearly anything.
     except Exception as error:
         raise UnreadableImageError(
             location, f"its DICOM header cannot be read ({_explain(error)})"
         ) from error
     return dataset
+
+
+def _check_header(dataset: Dataset) -> None:
+    """Parse every element now, rather than when it is first used, and refuse odd numbers."""
+    for element in dataset:
+        if element.keyword in _COUNTS and not isinstance(element.value or 0, int):
+            raise ValueError(f"{element.keyword} is not one whole number")
 
 
 def _deduce_syntax(dataset: Dataset) -> uid.UID:
@@ -173,9 +189,10 @@ def _check_image(dataset: Dataset, location: str, frame: int) -> uid.UID:
     """Refuse what cannot be decoded before the work begins; gives the transfer syntax."""
     syntax = uid.UID(dataset.file_meta.TransferSyntaxUID)
     if syntax not in _DECODERS:
+        name = syntax.name if syntax.is_valid else "(not a valid identifier)"
         raise UnreadableImageError(
             location,
-            f"its transfer syntax {syntax.name} is not supported. Convert it to "
+            f"its transfer syntax {name} is not supported. Convert it to "
             "Explicit VR Little Endian, for example with dcmdjpeg or gdcmconv",
         )
     if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
@@ -205,6 +222,10 @@ def _check_image(dataset: Dataset, location: str, frame: int) -> uid.UID:
 
 
 def _explain(error: Exception) -> str:
-    """What went wrong, in one line; where pydicom lists decoders, what the decoder said."""
-    lines = str(error).strip().splitlines()
+    """What went wrong, in one line; where pydicom lists decoders, what the decoder said.
+
+    What stands in quotes is dropped: in a damaged file, an element may have swallowed others.
+    """
+    said = _QUOTED.sub("'...'", str(error).strip())
+    lines = said.splitlines()
     return lines[-1].strip().partition(" - the dataset may")[0] if lines else type(error).__name__

@@ -268,15 +268,6 @@ def test_threads_decode_alike() -> None:
     assert all((image == NOISE).all() for image in decoded)
 
 
-def test_stretch_leaves_out_what_it_is_told() -> None:
-    values = np.array([-2000.0, 0, 50, 100, np.nan, np.inf, -np.inf])
-    left_out = np.array([True, *[False] * 6])
-    assert stretch_to_uint8(values, left_out).tolist() == [0, 0, 128, 255, 0, 0, 0]
-    assert stretch_to_uint8(np.array([3, 3])).tolist() == [0, 0]
-    everything = np.array([True, True])
-    assert stretch_to_uint8(np.array([3, 5]), everything).tolist() == [0, 255]
-
-
 def test_prepare_fills_the_border_with_the_mean_colour() -> None:
     wide = np.full((10, 40, 3), 200, dtype=np.uint8)
     squares = {
