@@ -222,7 +222,10 @@ def draw_folds(rng: np.random.Generator, head: Head, depth: Field) -> Field:
     size = head.x.shape[0]
     turn = np.arctan2(head.y, head.x) / (2 * np.pi) * n_around + 2.2 * draw_texture(rng, size, 9)
     inwards = depth * 14 + 1.2 * draw_texture(rng, size, 9)
-    fold = np.abs(ndimage.map_coordinates(noise, (turn, inwards), order=1, mode="grid-wrap"))
+    brain = depth > -2 * head.pixel
+    places = (turn[brain], inwards[brain])
+    fold = np.zeros_like(depth)
+    fold[brain] = np.abs(ndimage.map_coordinates(noise, places, order=1, mode="grid-wrap"))
     reach = rng.uniform(0.18, 0.34) + 0.08 * draw_texture(rng, size, 8)
     sulcus = 0.085 * fold + 0.8 * np.maximum(depth - reach, 0)
     return np.asarray(np.minimum(depth, sulcus), np.float32)

@@ -14,7 +14,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from medlora.data.anatomy import PLANES, Field, draw_head, draw_signals, draw_texture
+from medlora.data.anatomy import (
+    PLANES,
+    Field,
+    draw_head,
+    draw_signals,
+    draw_texture,
+    measure_length,
+)
 from medlora.data.lesions import draw_lesion, place_lesion
 from medlora.data.slices import draw_slice
 from medlora.errors import DataError, SettingsError, StorageError
@@ -87,7 +94,7 @@ def acquire(signal: Field, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     shade = np.exp(rng.uniform(0.03, 0.16) * draw_texture(rng, size, 3))
     image = ndimage.gaussian_filter(signal * shade, rng.uniform(0.3, 0.75) * size / 160)
     noise = rng.standard_normal((2, size, size), dtype=np.float32) * rng.uniform(0.004, 0.018)
-    image = np.hypot(image + noise[0], noise[1])
+    image = measure_length(image + noise[0], noise[1])
     white_point = rng.uniform(0.85, 1.15) * np.quantile(image[::2, ::2], 0.992)
     shown = np.clip(image / white_point, 0, 1) ** rng.uniform(0.8, 1.25)
     return np.asarray(np.rint(255 * shown), np.uint8)
