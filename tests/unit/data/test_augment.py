@@ -79,6 +79,29 @@ def test_replays_exactly_and_depends_on_the_seed() -> None:
     assert not torch.equal(first, other)
 
 
+def test_every_image_gets_what_was_drawn_for_it() -> None:
+    images = random_images(5)
+    draw = draw_augmentation(replace(EVERYTHING, noise=0.0), 5, torch.Generator().manual_seed(4))
+    together = apply_augmentation(images, draw)
+    for number in range(5):
+        own = {
+            name: value[number : number + 1]
+            for name, value in vars(draw).items()
+            if name != "noise_seed"
+        }
+        alone = apply_augmentation(images[number : number + 1], replace(draw, **own))
+        assert torch.equal(alone[0], together[number])
+
+
+def test_noise_differs_between_images_and_between_seeds() -> None:
+    images = torch.full((4, 3, 16, 16), 128, dtype=torch.uint8)
+    draw = replace(nothing_drawn(4), noise=torch.full((4,), 0.1))
+    noisy = apply_augmentation(images, draw)
+    assert not any(torch.equal(noisy[0], noisy[number]) for number in (1, 2, 3))
+    other = apply_augmentation(images, replace(draw, noise_seed=draw.noise_seed + 1))
+    assert not torch.equal(noisy, other)
+
+
 def test_a_generator_goes_on_where_its_state_says() -> None:
     generator = torch.Generator().manual_seed(1)
     draw_augmentation(EVERYTHING, 4, generator)

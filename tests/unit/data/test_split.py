@@ -202,7 +202,7 @@ def test_small_splits_do_not_get_only_patients_with_few_images() -> None:
         name: np.mean(list(Counter(patients[row] for row in split.rows_in(name)).values()))
         for name in SPLITS
     }
-    assert all(3.0 < mean < 6.0 for mean in means.values()), means
+    assert all(4.0 < mean < 5.5 for mean in means.values()), means
 
 
 def test_a_patient_with_most_images_goes_to_training() -> None:
