@@ -325,13 +325,14 @@ def test_frames_are_counted_and_decoded_one_by_one() -> None:
         decode_image(content, "loop.dcm#frame=3")
 
 
-def test_frames_of_compressed_files() -> None:
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEG2000Lossless])
+def test_frames_of_compressed_files(syntax: uid.UID) -> None:
     stored = np.stack([RAMP, RAMP[::-1]])
     dataset = make_dataset(stored, n_frames=2)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    dataset.compress(uid.RLELossless)
-    content = encode(dataset, uid.RLELossless)
+    dataset.compress(syntax)
+    content = encode(dataset, syntax)
     for frame in range(2):
         decoded = decode_dicom(content, "loop.dcm", frame)[:, :, 0]
         np.testing.assert_array_equal(decoded, np.rint(stored[frame] / 2300 * 255))
