@@ -327,7 +327,9 @@ def test_frames_are_counted_and_decoded_one_by_one() -> None:
 
 @pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEG2000Lossless])
 def test_frames_of_compressed_files(syntax: uid.UID) -> None:
-    stored = np.stack([RAMP, RAMP[::-1]])
+    # JPEG 2000 halves the image five times.
+    large = np.kron(RAMP, np.ones((16, 16), dtype=np.uint16))
+    stored = np.stack([large, large[::-1]])
     dataset = make_dataset(stored, n_frames=2)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
