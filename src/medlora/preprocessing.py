@@ -84,7 +84,7 @@ class Preprocessing:
             SettingsError: A key is missing, unknown, or its value is out of range.
         """
         try:
-            plain = {
+            plain: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.items()
             }

@@ -2,7 +2,10 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from medlora.errors import StorageError
 
@@ -29,6 +32,32 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"{path} could not be written ({error.strerror or error}). "
             "Free some space or choose another folder; nothing that was there has changed."
         ) from error
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """A text stream that appears under `path` only when its block has ended without an error.
+
+    For answers that come one by one and are too many to hold; see `write_atomically`.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} could not be written ({error.strerror or error}). "
+            "Free some space or choose another folder; nothing that was there has changed."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -33,5 +33,5 @@ def compute_fingerprint(state: Mapping[str, Tensor]) -> str:
         array = tensor.numpy()
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{array.dtype.name}\0{tuple(array.shape)}\0".encode())
-        digest.update(memoryview(array.reshape(-1).view("uint8")))
+        digest.update(array.reshape(-1).view("uint8").data)
     return digest.hexdigest()

@@ -2,9 +2,12 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from safetensors.torch import load_file
@@ -144,14 +147,41 @@ def _load_from_hub(name: str) -> nn.Module:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        with _offline_unless_reachable():
+            return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsNotFoundError(
-            f"No weights for {name!r}: timm's hub did not give them ({reason[:160]}). Give a "
-            f"checkpoint with --weights FILE, or put {name}.safetensors into a folder and set "
-            f"{WEIGHTS_VARIABLE} to it."
+            f"No weights for {name!r}: timm's hub did not give them ({type(error).__name__})."
+            f"{_name_near_files(name)} Give a checkpoint with --weights FILE, or put "
+            f"{name}.safetensors into a folder and set {WEIGHTS_VARIABLE} to it."
         ) from error
+
+
+def _name_near_files(name: str) -> str:
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    near = sorted(Path(folder).glob(f"{name.partition('.')[0]}.*")) if folder else []
+    if not near:
+        return ""
+    return f" {folder} holds {', '.join(path.stem for path in near)}: name it in full."
+
+
+@contextmanager
+def _offline_unless_reachable() -> Iterator[None]:
+    """Let the hub's client look in its own cache only where no hub answers: it retries for long."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    host = urlsplit(constants.ENDPOINT)
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
+    if not before and not proxied:
+        try:
+            socket.create_connection((host.hostname or "", host.port or 443), timeout=5).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -246,5 +276,3 @@ def _count_features(model: nn.Module) -> int:
             "Choose another timm model."
         )
     return count
-
-

@@ -94,10 +94,10 @@ class LoRAConv2d(nn.Module):
         """
         outputs: Tensor = self.base(inputs)
         dtype = outputs.dtype
-        hidden = self._convolve(self.dropout(inputs).to(dtype), (self.lora_A * self.scale).to(dtype))
-        return outputs + functional.conv2d(
-            hidden, self.lora_B.to(dtype), groups=self.base.groups
+        hidden = self._convolve(
+            self.dropout(inputs).to(dtype), (self.lora_A * self.scale).to(dtype)
         )
+        return outputs + functional.conv2d(hidden, self.lora_B.to(dtype), groups=self.base.groups)
 
     def _convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolve as the base does, with another kernel and no bias."""
@@ -107,7 +107,8 @@ class LoRAConv2d(nn.Module):
             return functional.conv2d(
                 inputs, kernel, None, base.stride, (0, 0), base.dilation, base.groups
             )
-        return base._conv_forward(inputs, kernel, None)
+        convolved: Tensor = base._conv_forward(inputs, kernel, None)
+        return convolved
 
     def delta_weight(self) -> Tensor:
         """The update as one kernel, float (output, input / groups, height, width)."""

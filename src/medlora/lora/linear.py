@@ -99,7 +99,8 @@ class LoRALinear(nn.Module):
         outputs: Tensor = self.base(rows)
         down, up = self._stack_matrices(outputs.dtype)
         hidden = self.dropout(rows).to(outputs.dtype) @ down.t()
-        return outputs.addmm_(hidden, up.t()).unflatten(0, inputs.shape[:-1])
+        outputs.addmm_(hidden, up.t())
+        return outputs.view(*inputs.shape[:-1], -1)
 
     def _stack_matrices(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """All parts as one product: (parts * rank, input), scaled, and (output, parts * rank).

@@ -1,0 +1,1 @@
+"""The `medlora` command: one file for each subcommand, nothing but asking and showing."""

@@ -1,0 +1,74 @@
+"""`medlora check`: whether a folder or manifest can be trained on, before anything is trained."""
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from medlora.cli.terminal import DataArgument, GroupOption, show_progress
+
+if TYPE_CHECKING:
+    from medlora.data.scan import Scan
+    from medlora.data.table import ImageTable
+
+
+def check_data(data: DataArgument, group_by: GroupOption = None) -> None:
+    """Read every image and say what there is: classes, splits, patients, copies, faults."""
+    from medlora.data.cache import NoCache, PreparedImages
+    from medlora.data.scan import scan_images
+    from medlora.data.table import read_table
+    from medlora.errors import UnreadableImagesError
+    from medlora.preprocessing import Preprocessing
+
+    table = read_table(data, group_by=group_by)
+    small = Preprocessing(size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    store = PreparedImages(
+        table.source, table.locations, small, NoCache(), n_threads=os.cpu_count() or 1
+    )
+    with show_progress() as progress:
+        scan = scan_images(table, store, progress)
+    _print_counts(table)
+    _print_copies(table, scan)
+    if scan.errors:
+        raise UnreadableImagesError(scan.errors)
+    typer.echo("Every image can be read.")
+
+
+def _print_counts(table: "ImageTable") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    splits = [split for split in ("train", "val", "test", None) if len(table.rows_in(split))]
+    shown = Table(title=f"{table.name}: {table.n_images} images", title_justify="left")
+    shown.add_column("class")
+    for split in splits:
+        shown.add_column(split or "no split", justify="right")
+    for number, name in enumerate(table.classes):
+        counts = [int(table.targets[table.rows_in(split)][:, number].sum()) for split in splits]
+        shown.add_row(name, *map(str, counts))
+    shown.add_row("images", *[str(len(table.rows_in(split))) for split in splits])
+    Console().print(shown)
+    patients = {patient for patient in table.patients if patient is not None}
+    typer.echo(
+        f"{len(patients)} patients or groups."
+        if patients
+        else "No patients are named: images of one patient cannot be kept together."
+    )
+
+
+def _print_copies(table: "ImageTable", scan: "Scan") -> None:
+    places: dict[str, list[int]] = {}
+    for row, digest in enumerate(scan.sha256):
+        if digest:
+            places.setdefault(digest, []).append(row)
+    groups = [rows for rows in places.values() if len(rows) > 1]
+    if not groups:
+        typer.echo("No two files are identical.")
+        return
+    across = Counter(len({table.splits[row] for row in rows}) > 1 for rows in groups)[True]
+    differing = sum((table.targets[rows] != table.targets[rows[0]]).any() for rows in groups)
+    typer.echo(
+        f"{len(groups)} groups of identical files, {across} of them across splits, "
+        f"{differing} with labels that differ."
+    )

@@ -1,0 +1,96 @@
+"""`medlora evaluate`: what a task file is worth on labelled images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medlora.cli.terminal import (
+    BatchOption,
+    CacheOption,
+    CacheSizeOption,
+    DataArgument,
+    DeviceOption,
+    GroupOption,
+    PrecisionOption,
+    SkipOption,
+    TaskArgument,
+    WeightsOption,
+    open_cache,
+    print_scores,
+    show_progress,
+    warn,
+)
+
+
+def evaluate_task_file(
+    task: TaskArgument,
+    data: DataArgument,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the scores with intervals here.")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the answer for each image here.")
+    ] = None,
+    weights: WeightsOption = None,
+    group_by: GroupOption = None,
+    skip_unreadable: SkipOption = False,
+    n_resamples: Annotated[
+        int, typer.Option("--resamples", min=0, help="Bootstrap resamples of patients.")
+    ] = 1000,
+    batch_size: BatchOption = 32,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    cache_dir: CacheOption = None,
+    cache_size: CacheSizeOption = 20.0,
+) -> None:
+    """Score a task on labelled images, every measure with a 95 % bootstrap interval."""
+    from medlora.errors import SettingsError
+    from medlora.runs.evaluation import evaluate_task
+    from medlora.runs.folder import write_json
+    from medlora.runs.opened import open_task
+    from medlora.runs.scoring import format_predictions
+    from medlora.storage import write_atomically
+
+    if split not in ("train", "val", "test", "all"):
+        raise SettingsError(f"--split must be train, val, test or all, not {split!r}.")
+    opened = open_task(
+        task,
+        weights=weights,
+        device=device,
+        precision=precision,  # type: ignore[arg-type]  # checked where it is used
+    )
+    with show_progress() as progress:
+        result = evaluate_task(
+            opened,
+            data,
+            split=split,
+            cache=open_cache(cache_dir, cache_size),
+            group_by=group_by,
+            skip_unreadable=skip_unreadable,
+            batch_size=batch_size,
+            n_resamples=n_resamples,
+            progress=progress,
+        )
+    scores = result.scores
+    warnings = list(scores.warnings)
+    if result.data.n_skipped:
+        warnings.append(f"{result.data.n_skipped} unreadable image(s) were left out.")
+    warn(warnings)
+    print_scores(scores.overall.to_dict(), f"{opened.card.name}: {split} images of {data}")
+    if scores.unseen is not None:
+        print_scores(scores.unseen.to_dict(), "Those not seen in training")
+    if json_file is not None:
+        content = {
+            "task": opened.card.name,
+            "backbone": opened.card.backbone.to_dict(),
+            "data": str(data),
+            "split": split,
+            "precision": opened.precision,
+            **scores.to_dict(),
+            "warnings": warnings,
+        }
+        write_json(json_file, content)
+    if csv_file is not None:
+        write_atomically(csv_file, format_predictions(result.data.table, scores))

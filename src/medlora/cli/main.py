@@ -1,0 +1,68 @@
+"""The entry point: find the subcommand, turn errors into one line and an exit code."""
+
+import errno
+import sys
+import warnings
+
+import typer
+
+from medlora import __version__
+from medlora.cli import check, demo, evaluate, phantoms, predict, show, train
+from medlora.errors import MedLoRAError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="medlora",
+    help="Medical image diagnoses as small adapters on one frozen backbone.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("check")(check.check_data)
+app.command("train")(train.train_task)
+app.command("evaluate")(evaluate.evaluate_task_file)
+app.command("predict")(predict.predict_files)
+app.command("show")(show.show_task)
+app.command("phantoms")(phantoms.draw_phantoms)
+app.command("demo")(demo.run_demo)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: bool = typer.Option(False, "--version", help="Say which version this is."),
+) -> None:
+    if version:
+        typer.echo(f"medlora {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; exits with 0, or 2 for an error that the user can mend."""
+    # Other libraries' warnings are for those who write code, not for those who run it.
+    warnings.filterwarnings("ignore", module=r"(?!medlora)")
+    try:
+        app()
+    except MedLoRAError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        typer.secho("interrupted", fg="red", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        typer.secho(
+            f"error: {error.filename or 'A file'} could not be written ({error.strerror}). Free "
+            "some space or choose another folder; finished files are whole.",
+            fg="red",
+            err=True,
+        )
+        sys.exit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,67 @@
+"""`medlora show`: what a task file says of itself."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from medlora.cli.terminal import TaskArgument, WeightsOption
+
+
+def show_task(
+    task: TaskArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card as JSON.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Load the backbone and repeat the self-check.")
+    ] = False,
+    weights: WeightsOption = None,
+) -> None:
+    """Show a task file's card: classes, backbone, preprocessing, data, scores, limits."""
+    from medlora.task.file import load_task
+
+    loaded = load_task(task)
+    card = loaded.card.to_dict()
+    if as_json:
+        typer.echo(json.dumps(card, indent=1, ensure_ascii=False))
+    else:
+        n_values = sum(tensor.numel() for tensor in loaded.tensors.values())
+        card["tensors"] = f"{len(loaded.tensors)} with {n_values:,} values"
+        _print_card(card)
+    if check:
+        from medlora.runs.opened import find_backbone
+        from medlora.task.opening import run_self_check
+
+        backbone = find_backbone(loaded, weights)
+        difference = run_self_check(loaded, backbone, place=str(task))
+        typer.echo(f"self-check passed: no probability differs by more than {difference:.2g}")
+
+
+def _print_card(card: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    adapter = card["adapter"]
+    if adapter:
+        layers = list(adapter["layers"])
+        parts = ", ".join(adapter["layers"][layers[0]]) or "whole layers"
+        adapter["layers"] = f"{len(layers)} from {layers[0]} to {layers[-1]} ({parts})"
+    for key, value in card.items():
+        if key in ("self_check", "format_version") or value in (None, "", {}):
+            continue
+        if isinstance(value, dict):
+            text = "\n".join(f"{name}: {_shorten(item)}" for name, item in value.items())
+        elif isinstance(value, list):
+            text = ", ".join(_shorten(item) for item in value)
+        else:
+            text = str(value)
+        table.add_row(key.replace("_", " "), text)
+    Console().print(table, markup=False, highlight=False)
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shorten(item)}" for name, item in value.items())
+    return str(value)

@@ -1,0 +1,164 @@
+"""What the subcommands share: progress bars, stop signals, common options, tables of scores."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from medlora.data.cache import ImageCache
+    from medlora.progress import Progress
+
+DataArgument = Annotated[
+    Path,
+    typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
+]
+TaskArgument = Annotated[Path, typer.Argument(help="Task file.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint of the backbone, or 'random'. Else: the folder MEDLORA_WEIGHTS, an "
+        "installed package, timm's hub."
+    ),
+]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Manifest column of groups, in place of 'patient'.")
+]
+SkipOption = Annotated[bool, typer.Option(help="Leave out images that cannot be read.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Where decoded images are kept; else MEDLORA_CACHE, or the user's cache."),
+]
+CacheSizeOption = Annotated[float, typer.Option(min=0, help="Bound of that folder in GB; 0: none.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+
+
+def open_cache(folder: Path | None, size_gb: float) -> "ImageCache":
+    """The cache of decoded images that the user asked for."""
+    from medlora.data.cache import default_cache
+
+    return default_cache(folder, int(size_gb * 1e9))
+
+
+def quote_command() -> str:
+    """The command as it was typed, ready to be typed again."""
+    return shlex.join(["medlora", *sys.argv[1:]])
+
+
+@contextmanager
+def show_progress() -> Iterator["Progress"]:
+    """Bars on a terminal, a line for each finished stage elsewhere; all on standard error."""
+    if not sys.stderr.isatty():
+        yield _print_stage
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bars = Progress(
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, Any] = {}
+
+    def update(stage: str, done: int, total: int, **figures: float) -> None:
+        text = " ".join(f"{name}={value:.4g}" for name, value in figures.items())
+        if stage in tasks and bars.tasks[bars.task_ids.index(tasks[stage])].finished:
+            bars.reset(tasks[stage], total=total)
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, figures="")
+        bars.update(tasks[stage], completed=done, total=total, figures=text)
+
+    with bars:
+        yield update
+
+
+def _print_stage(stage: str, done: int, total: int, **figures: float) -> None:
+    if done == total:
+        text = " ".join(f"{name}={value:.4g}" for name, value in figures.items())
+        typer.echo(f"{stage}: {total} done {text}".rstrip(), err=True)
+
+
+class StopSignal:
+    """Whether the user, or the system, has asked the run to stop.
+
+    Until training first asks, Ctrl-C and SIGTERM end the program at once; from then on the
+    first one asks for a clean stop with a checkpoint, and the second ends it.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._is_polled = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        self._is_polled = True
+        return self._is_asked
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_polled or self._is_asked:
+            raise KeyboardInterrupt
+        self._is_asked = True
+        # Not through rich: it may hold its lock in the frame that was interrupted.
+        os.write(2, b"\nStopping after this step; once more to stop at once.\n")
+
+
+def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
+    """A table of overall and per-class scores with their intervals, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    overall = Table(title=title, title_justify="left")
+    overall.add_column("measure")
+    overall.add_column("value", justify="right")
+    overall.add_column("95 % interval", justify="right")
+    for name, estimate in evaluation["overall"].items():
+        overall.add_row(name.replace("_", " "), *_format(estimate))
+    console.print(overall)
+    names = list(next(iter(evaluation["per_class"].values())))
+    per_class = Table()
+    per_class.add_column("class")
+    per_class.add_column("images", justify="right")
+    for name in names:
+        per_class.add_column(name.replace("_", " "), justify="right")
+    for (label, row), count in zip(
+        evaluation["per_class"].items(), evaluation["counts"], strict=True
+    ):
+        per_class.add_row(label, str(count), *[_format(row[name])[0] for name in names])
+    console.print(per_class)
+
+
+def _format(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    shown = value if isinstance(value, str) else f"{value:.3f}"
+    interval = "" if isinstance(low, str) else f"{low:.3f} to {high:.3f}"
+    return shown, interval
+
+
+def warn(sentences: list[str] | tuple[str, ...]) -> None:
+    """Warnings on standard error, one line each."""
+    for sentence in sentences:
+        typer.secho(f"warning: {sentence}", fg="yellow", err=True)

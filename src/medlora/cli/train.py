@@ -1,0 +1,221 @@
+"""`medlora train`: labelled images become a tested task file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medlora.cli.terminal import (
+    CacheOption,
+    CacheSizeOption,
+    GroupOption,
+    PrecisionOption,
+    SkipOption,
+    StopSignal,
+    WeightsOption,
+    open_cache,
+    print_scores,
+    quote_command,
+    show_progress,
+    warn,
+)
+
+EXIT_STOPPED = 130
+
+
+def train_task(
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder; else runs/NAME.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run folder; nothing else is needed.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
+    note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
+    method: Annotated[str, typer.Option(help="lora, linear or full.")] = "lora",
+    backbone: Annotated[str, typer.Option(help="timm's model name.")] = "tf_efficientnet_lite0",
+    weights: WeightsOption = None,
+    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 4,
+    alpha: Annotated[float | None, typer.Option(help="Its strength; else the rank.")] = None,
+    scaling: Annotated[str, typer.Option(help="alpha/rank or alpha/sqrt(rank).")] = "alpha/rank",
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="Layers to adapt, comma-separated: default, conv, mlp, attention, or patterns "
+            "such as 'blocks.*.attn.qkv:qv'."
+        ),
+    ] = "default",
+    dropout: Annotated[float, typer.Option(help="Dropout on the low-rank path.")] = 0.0,
+    train_norm: Annotated[
+        bool, typer.Option("--train-norm", help="Train normalisation scale and shift as well.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Images of one step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", "--lr", help="Else the method's own.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.")] = "adamw",
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 0.01,
+    schedule: Annotated[str, typer.Option(help="cosine or constant.")] = "cosine",
+    warmup: Annotated[float, typer.Option(help="Share of steps that warm up.")] = 0.1,
+    label_smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.0,
+    class_weights: Annotated[str, typer.Option(help="none or balanced, in the loss.")] = "none",
+    sampling: Annotated[str, typer.Option(help="none or balanced, when drawing.")] = "none",
+    clip_norm: Annotated[float, typer.Option(help="Gradient clipping; 0: none.")] = 1.0,
+    select_by: Annotated[
+        str,
+        typer.Option(
+            help="Validation measure that chooses the epoch: auroc, average_precision, accuracy, "
+            "balanced_accuracy, f1 or loss."
+        ),
+    ] = "auroc",
+    patience: Annotated[
+        int, typer.Option(help="End after so many epochs without a better one; 0: never.")
+    ] = 0,
+    thresholds: Annotated[
+        str, typer.Option(help="fixed, or chosen on validation: f1, youden.")
+    ] = "fixed",
+    precision: PrecisionOption = "auto",
+    contrast: Annotated[str, typer.Option(help="none, equalize or clahe.")] = "none",
+    rotation: Annotated[float, typer.Option(help="Augment: up to so many degrees.")] = 0.0,
+    flip_horizontal: Annotated[
+        bool, typer.Option("--flip-horizontal", help="Augment: mirror left and right.")
+    ] = False,
+    flip_vertical: Annotated[
+        bool, typer.Option("--flip-vertical", help="Augment: mirror top and bottom.")
+    ] = False,
+    shift: Annotated[float, typer.Option(help="Augment: by a share of the side.")] = 0.0,
+    scale: Annotated[float, typer.Option(help="Augment: by a share of the size.")] = 0.0,
+    vary_contrast: Annotated[float, typer.Option(help="Augment: by a share.")] = 0.0,
+    vary_brightness: Annotated[float, typer.Option(help="Augment: by a share of white.")] = 0.0,
+    noise: Annotated[float, typer.Option(help="Augment: up to this share of white.")] = 0.0,
+    val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
+    test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
+    group_by: GroupOption = None,
+    allow_patient_overlap: Annotated[
+        bool, typer.Option("--allow-patient-overlap", help="Accept a patient in two splits.")
+    ] = False,
+    skip_unreadable: SkipOption = False,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option("--shuffle-labels", help="Prove that validation is then at chance."),
+    ] = False,
+    save_dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Devices to train on.")] = 1,
+    cache_dir: CacheOption = None,
+    cache_size: CacheSizeOption = 20.0,
+) -> None:
+    """Train a diagnosis on labelled images, test it, and write a task file and a report."""
+    from lightning_fabric import Fabric
+
+    from medlora.data.augment import Augmentation
+    from medlora.errors import SettingsError
+    from medlora.runs.folder import RunPlan
+    from medlora.runs.training import resume_run, start_run
+    from medlora.train.settings import TrainSettings
+
+    if (data is None) == (resume is None):
+        raise SettingsError("Give either DATA to start a run, or --resume RUN to go on with one.")
+    if save_dtype not in ("float32", "float16", "bfloat16"):
+        raise SettingsError(
+            f"--save-dtype must be float32, float16 or bfloat16, not {save_dtype!r}."
+        )
+    stop = StopSignal()
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto"
+    )
+    fabric.launch()
+    cache = open_cache(cache_dir, cache_size)
+    with show_progress() as progress:
+        if resume is not None:
+            folder = resume
+            result = resume_run(
+                resume, cache=cache, fabric=fabric, progress=progress, should_stop=stop
+            )
+        else:
+            source = Path(str(data)).resolve()
+            settings = TrainSettings(
+                method=method,  # type: ignore[arg-type]  # the settings check every word
+                backbone=backbone,
+                rank=rank,
+                alpha=alpha,
+                scaling=scaling,  # type: ignore[arg-type]
+                targets=tuple(part.strip() for part in targets.split(",")),
+                dropout=dropout,
+                train_norm=train_norm,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                optimizer=optimizer,  # type: ignore[arg-type]
+                weight_decay=weight_decay,
+                schedule=schedule,  # type: ignore[arg-type]
+                warmup_fraction=warmup,
+                label_smoothing=label_smoothing,
+                class_weights=class_weights,  # type: ignore[arg-type]
+                sampling=sampling,  # type: ignore[arg-type]
+                clip_norm=clip_norm,
+                select_by=select_by,
+                patience=patience,
+                thresholds=thresholds,  # type: ignore[arg-type]
+                precision=precision,  # type: ignore[arg-type]
+                contrast=contrast,  # type: ignore[arg-type]
+                augmentation=Augmentation(
+                    rotation_degrees=rotation,
+                    flip_horizontal=flip_horizontal,
+                    flip_vertical=flip_vertical,
+                    shift_fraction=shift,
+                    scale_fraction=scale,
+                    contrast=vary_contrast,
+                    brightness=vary_brightness,
+                    noise=noise,
+                ),
+                val_fraction=val_fraction,
+                test_fraction=test_fraction,
+                seed=seed,
+            )
+            plan = RunPlan(
+                data=str(source),
+                settings=settings,
+                name=name or source.stem,
+                weights=_locate_weights(weights),
+                group_by=group_by,
+                skip_unreadable=skip_unreadable,
+                allow_patient_overlap=allow_patient_overlap,
+                shuffle_labels=shuffle_labels,
+                save_dtype=save_dtype,  # type: ignore[arg-type]
+                note=note,
+                command=quote_command(),
+            )
+            folder = output or Path("runs") / plan.name
+            result = start_run(
+                plan, folder, cache=cache, fabric=fabric, progress=progress, should_stop=stop
+            )
+    if not fabric.is_global_zero:
+        return
+    warn(result.warnings)
+    if result.scores is not None:
+        print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
+        if result.scores.unseen is not None:
+            print_scores(
+                result.scores.unseen.to_dict(), f"{result.split} images not seen in training"
+            )
+    if result.task is not None:
+        typer.echo(f"task file  {result.task} ({result.task.stat().st_size / 1e6:.2f} MB)")
+    if result.report is not None:
+        typer.echo(f"report     {result.report}")
+    if result.ended == "stopped":
+        typer.echo(f"stopped; go on with: medlora train --resume {folder}", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def _locate_weights(weights: str | None) -> str | None:
+    """The same file from whatever folder the run is taken up again in."""
+    if weights is None or weights == "random":
+        return weights
+    return str(Path(weights).resolve())

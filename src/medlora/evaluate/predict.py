@@ -1,0 +1,78 @@
+"""Prepared images to probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from medlora.data.image import normalise_batch
+from medlora.data.loader import ImageReader
+from medlora.preprocessing import Preprocessing
+from medlora.progress import Progress, silent
+from medlora.task.model import TaskModel
+from medlora.task.opening import compute_probabilities
+
+
+def predict_rows(
+    model: TaskModel,
+    images: ImageReader,
+    rows: Sequence[int] | npt.NDArray[np.int64],
+    preprocessing: Preprocessing,
+    *,
+    multi_label: bool,
+    batch_size: int = 32,
+    progress: Progress = silent,
+    stage: str = "predicting",
+) -> npt.NDArray[np.float64]:
+    """Probabilities of some rows' images, in the order of the rows.
+
+    Args:
+        model: The task's model; its training mode is put back afterwards.
+        images: Where prepared images come from.
+        rows: Rows to predict.
+        preprocessing: The task's preprocessing.
+        multi_label: Whether an image may have several classes.
+        batch_size: Images at a time.
+        progress: Told after every batch.
+        stage: What to call this work.
+
+    Returns:
+        (row, class), in [0, 1].
+    """
+    order = [int(row) for row in rows]
+    parts = []
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            batch = images.read(order[start : start + batch_size])
+            parts.append(predict_batch(model, batch, preprocessing, multi_label=multi_label))
+            progress(stage, min(start + batch_size, len(order)), len(order))
+    finally:
+        model.train(was_training)
+    if not parts:
+        return np.zeros((0, model.head.out_features))
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: TaskModel, images: Tensor, preprocessing: Preprocessing, *, multi_label: bool
+) -> npt.NDArray[np.float64]:
+    """Probabilities of prepared images.
+
+    Args:
+        model: The task's model, in evaluation mode.
+        images: uint8 (image, 3, height, width).
+        preprocessing: The task's preprocessing.
+        multi_label: Whether an image may have several classes.
+
+    Returns:
+        (image, class), in [0, 1].
+    """
+    device = model.head.weight.device
+    inputs = normalise_batch(images.to(device), preprocessing)
+    probabilities = compute_probabilities(model(inputs), multi_label=multi_label)
+    return probabilities.cpu().numpy()

@@ -1,0 +1,1 @@
+"""Whole jobs, composed from the parts below: train a task, score it, predict with it."""

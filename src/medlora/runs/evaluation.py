@@ -1,0 +1,108 @@
+"""Score a task file on labelled images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medlora.data.cache import ImageCache, NoCache
+from medlora.data.table import read_table
+from medlora.errors import DataError
+from medlora.evaluate.predict import predict_rows
+from medlora.progress import Progress, silent
+from medlora.runs.opened import OpenedTask
+from medlora.runs.preparing import PreparedData, find_seen, prepare_data
+from medlora.runs.scoring import Scores, score_rows
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """A task's scores, with the images that they are about."""
+
+    data: PreparedData
+    scores: Scores
+    split: str
+
+
+def evaluate_task(
+    task: OpenedTask,
+    path: Path,
+    *,
+    split: str,
+    cache: ImageCache | NoCache,
+    group_by: str | None = None,
+    skip_unreadable: bool = False,
+    batch_size: int = 32,
+    n_resamples: int = 1000,
+    progress: Progress = silent,
+) -> TaskEvaluation:
+    """Score a task on the images of one split, or on all.
+
+    Images whose bytes are also in the data's own training or validation split are counted,
+    and the scores without them stand beside the others.
+
+    Args:
+        task: The task.
+        path: Labelled images; a run's `split.csv` is such a table too.
+        split: `train`, `val`, `test`, or `all`.
+        cache: Where decoded images are kept.
+        group_by: Manifest column of groups that the bootstrap resamples.
+        skip_unreadable: Leave unreadable images out.
+        batch_size: Images at a time.
+        n_resamples: Bootstrap resamples.
+        progress: Told of every step.
+
+    Raises:
+        DataError: The split is empty, or the data have a class that the task does not know.
+    """
+    card = task.card
+    _check_split(path, split, group_by, card.classes)
+    data = prepare_data(
+        path,
+        card.preprocessing,
+        cache,
+        group_by=group_by,
+        classes=card.classes,
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+    )
+    table = data.table
+    if table.multi_label != card.multi_label:
+        kinds = {True: "any number of labels", False: "one label"}
+        raise DataError(
+            f"{table.name} gives each image {kinds[table.multi_label]}, task {card.name!r} gives "
+            f"{kinds[card.multi_label]}. Evaluate it on data of its own kind."
+        )
+    rows = np.arange(table.n_images) if split == "all" else table.rows_in(split)
+    answers = predict_rows(
+        task.model,
+        data.images,
+        rows,
+        card.preprocessing,
+        multi_label=card.multi_label,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    scores = score_rows(
+        table,
+        rows,
+        answers,
+        thresholds=card.thresholds,
+        seen=find_seen(data, rows),
+        n_resamples=n_resamples,
+    )
+    return TaskEvaluation(data, scores, split)
+
+
+def _check_split(path: Path, split: str, group_by: str | None, classes: tuple[str, ...]) -> None:
+    """Refuse a split that the data do not have, before any image is decoded."""
+    if split == "all":
+        return
+    table = read_table(path, group_by=group_by, classes=classes)
+    if len(table.rows_in(split)):
+        return
+    found = sorted({own for own in table.splits if own}) or ["none"]
+    raise DataError(
+        f"{path} has no {split} images; its splits: {', '.join(found)}. Choose one of them "
+        "with --split, or all."
+    )

@@ -1,0 +1,137 @@
+"""The folder that a training run leaves behind, and the plan from which it can go on."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from medlora.errors import SettingsError
+from medlora.storage import read_file, write_atomically
+from medlora.train.settings import TrainSettings
+
+SaveDtype = Literal["float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that a run was asked to do; kept in `run.json`.
+
+    Attributes:
+        data: The labelled images, absolute.
+        settings: How to train.
+        name: The task's name.
+        weights: The backbone's checkpoint, absolute, or `random`; None to look for it.
+        group_by: Manifest column of groups that no split may cut.
+        skip_unreadable: Leave out images that cannot be decoded.
+        allow_patient_overlap: Accept a patient in two of the data's own splits.
+        shuffle_labels: Train on shuffled labels, to prove that validation then is at chance.
+        save_dtype: Number format of the task file.
+        note: Intended use and limits, for the card.
+        command: The command as it was typed.
+    """
+
+    data: str
+    settings: TrainSettings
+    name: str
+    weights: str | None = None
+    group_by: str | None = None
+    skip_unreadable: bool = False
+    allow_patient_overlap: bool = False
+    shuffle_labels: bool = False
+    save_dtype: SaveDtype = "float32"
+    note: str = ""
+    command: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(replace(self, settings=TrainSettings())) | {
+            "settings": self.settings.to_dict()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunPlan":
+        """The plan that `to_dict` described.
+
+        Raises:
+            SettingsError: A name is unknown or missing, or a value is out of range.
+        """
+        try:
+            settings = TrainSettings.from_dict(values["settings"])
+            return cls(**{**values, "settings": settings})
+        except (TypeError, KeyError) as error:
+            raise SettingsError(f"The run's plan is not valid: {error}.") from error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """`run.json`: the plan, and what was found when it started."""
+        return self.path / "run.json"
+
+    @property
+    def split(self) -> Path:
+        """`split.csv`: every image with its split and digest; a manifest of its own."""
+        return self.path / "split.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """`checkpoint.pt`: the whole state of training."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def history(self) -> Path:
+        """`history.json`: one row of figures for each epoch."""
+        return self.path / "history.json"
+
+    @property
+    def task(self) -> Path:
+        """`task.safetensors`: the task file."""
+        return self.path / "task.safetensors"
+
+    @property
+    def evaluation(self) -> Path:
+        """`evaluation.json`: scores with intervals."""
+        return self.path / "evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        """`predictions.csv`: one row for each scored image."""
+        return self.path / "predictions.csv"
+
+    @property
+    def report(self) -> Path:
+        """`report.html`: all of it, to read."""
+        return self.path / "report.html"
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as readable JSON, atomically.
+
+    Raises:
+        StorageError: It cannot be written.
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Plain values from a JSON file.
+
+    Args:
+        path: The file.
+        what: What it is meant to be, for the error.
+
+    Raises:
+        StorageError: It cannot be read.
+        SettingsError: It is not JSON.
+    """
+    try:
+        return json.loads(read_file(path, what))
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"The {what} {path} is not valid JSON: {error}.") from error

@@ -1,0 +1,91 @@
+"""A task file made ready to answer: its backbone found, its self-check passed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medlora.backbones.weights import RANDOM_WEIGHTS, Backbone, load_backbone
+from medlora.errors import SettingsError
+from medlora.task.card import TaskCard
+from medlora.task.file import Task, load_task
+from medlora.task.model import TaskModel
+from medlora.task.opening import build_model, run_self_check
+from medlora.task.precision import DTYPES, Precision, choose_precision
+
+
+@dataclass(frozen=True)
+class OpenedTask:
+    """A task that is ready to answer.
+
+    Attributes:
+        card: What the task is.
+        model: Its model, in evaluation mode on `device`.
+        backbone: The backbone that it sits on.
+        device: Where it computes.
+        precision: What it computes in, `bf16` or `fp32`.
+        difference: Largest difference of the self-check, in a probability.
+    """
+
+    card: TaskCard
+    model: TaskModel
+    backbone: Backbone
+    device: torch.device
+    precision: str
+    difference: float
+
+
+def find_backbone(task: Task, weights: Path | str | None) -> Backbone:
+    """The backbone that a task names, from `weights` or wherever its weights are found."""
+    card = task.card
+    if card.method == "full" and weights is None:
+        # Its file holds every weight; the backbone gives the architecture alone.
+        weights = RANDOM_WEIGHTS
+    return load_backbone(card.backbone.name, weights)
+
+
+def open_task(
+    path: Path,
+    *,
+    weights: Path | str | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> OpenedTask:
+    """Read a task file, find its backbone, and check that it answers as it did when saved.
+
+    Args:
+        path: The task file.
+        weights: The backbone's checkpoint; None to look for it.
+        device: `auto`, or a torch device such as `cpu` or `cuda:0`.
+        precision: `auto`, `bf16` or `fp32`.
+
+    Raises:
+        TaskFileError: The file is damaged.
+        WrongBackboneError: The weights found are not those that it was trained on.
+        SelfCheckError: It does not answer as it did when it was saved.
+    """
+    task = load_task(path)
+    backbone = find_backbone(task, weights)
+    difference = run_self_check(task, backbone, place=str(path))
+    place = choose_device(device)
+    chosen = choose_precision(precision, place)
+    model = build_model(task, backbone, place=str(path), dtype=DTYPES[chosen], device=place)
+    return OpenedTask(task.card, model, backbone, place, chosen, difference)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device by its name; the first GPU, or else the CPU, for `auto`.
+
+    Raises:
+        SettingsError: There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"There is no device {device!r} here. Use --device cpu, or auto."
+        ) from error
+    return chosen

@@ -1,0 +1,164 @@
+"""From a path with labelled images to everything that training needs to know of them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medlora.data.cache import ImageCache, NoCache, PreparedImages
+from medlora.data.scan import leave_out_unreadable, scan_images
+from medlora.data.split import (
+    SPLITS,
+    group_rows,
+    list_missing_classes,
+    seen_in_training,
+    split_table,
+)
+from medlora.data.table import ImageTable, read_table
+from medlora.preprocessing import Preprocessing
+from medlora.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Labelled images, decoded and hashed.
+
+    Attributes:
+        table: One row for each readable image.
+        images: The same rows as the backbone sees them.
+        sha256: Digest of each row's file.
+        n_skipped: Unreadable images that were left out.
+        unreadable: What was wrong with those.
+    """
+
+    table: ImageTable
+    images: PreparedImages
+    sha256: tuple[str, ...]
+    n_skipped: int
+    unreadable: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of all images, in their order."""
+        return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
+
+    def with_table(self, table: ImageTable) -> "PreparedData":
+        """The same images under another table of the same rows."""
+        return replace(self, table=table)
+
+
+def prepare_data(
+    path: Path,
+    preprocessing: Preprocessing,
+    cache: ImageCache | NoCache,
+    *,
+    group_by: str | None = None,
+    classes: Sequence[str] | None = None,
+    skip_unreadable: bool = False,
+    rows_of: str | None = None,
+    progress: Progress = silent,
+) -> PreparedData:
+    """Read the table, decode and hash every image, and leave out or refuse the unreadable.
+
+    Args:
+        path: Folder, manifest or array file.
+        preprocessing: What images go through.
+        cache: Where decoded images are kept.
+        group_by: Manifest column of groups.
+        classes: A task's classes, where they are fixed.
+        skip_unreadable: Leave unreadable images out.
+        rows_of: Only this split's rows; all where it is None.
+        progress: Told after every image.
+
+    Raises:
+        DataError: The data are not usable.
+        UnreadableImagesError: Images cannot be decoded and are not to be skipped.
+    """
+    table = read_table(path, group_by=group_by, classes=classes)
+    if rows_of is not None:
+        table = table.select(table.rows_in(rows_of))
+    store = PreparedImages(table.source, table.locations, preprocessing, cache)
+    scan = scan_images(table, store, progress)
+    table, scan = leave_out_unreadable(table, scan, skip=skip_unreadable)
+    images = PreparedImages(table.source, table.locations, preprocessing, cache, sha256=scan.sha256)
+    return PreparedData(
+        table, images, scan.sha256, len(scan.errors), tuple(str(error) for error in scan.errors)
+    )
+
+
+def divide_data(
+    data: PreparedData,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    allow_patient_overlap: bool,
+) -> PreparedData:
+    """The same images, every one with a split; see `medlora.data.split.split_table`."""
+    table = split_table(
+        data.table,
+        data.sha256,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        allow_patient_overlap=allow_patient_overlap,
+    )
+    return data.with_table(table)
+
+
+def shuffle_labels(data: PreparedData, seed: int) -> PreparedData:
+    """The same images with the labels of other ones.
+
+    Images of one patient, and identical files, get the labels of one image: where such a
+    group is cut by a split, a model can learn the shuffled labels and do well on validation,
+    which is what shuffling is meant to show.
+    """
+    groups = group_rows(data.table.patients, data.sha256)
+    firsts = np.unique(groups, return_index=True)[1]
+    drawn = np.random.default_rng((seed, 7)).permutation(firsts)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    targets = data.table.targets[drawn[numbers]]
+    return data.with_table(replace(data.table, targets=targets))
+
+
+def describe_data(data: PreparedData) -> dict[str, Any]:
+    """Counts and digests for the card; nothing of any patient."""
+    table = data.table
+    counts = {
+        split: {
+            name: int(table.targets[rows][:, number].sum())
+            for number, name in enumerate(table.classes)
+        }
+        for split in SPLITS
+        if len(rows := table.rows_in(split))
+    }
+    return {
+        "name": table.name,
+        "n_images": {split: len(table.rows_in(split)) for split in counts},
+        "counts": counts,
+        "n_groups": len(np.unique(group_rows(table.patients, data.sha256))),
+        "patients_known": any(patient is not None for patient in table.patients),
+        "n_skipped": data.n_skipped,
+        "sha256": data.digest,
+    }
+
+
+def warn_of_data(data: PreparedData, *, allow_patient_overlap: bool) -> list[str]:
+    """What a reader has to know about the data before believing a score."""
+    warnings = []
+    if data.n_skipped:
+        warnings.append(f"{data.n_skipped} unreadable image(s) were left out.")
+    for split, names in list_missing_classes(data.table).items():
+        warnings.append(f"The {split} split has no image of {', '.join(names)}.")
+    if allow_patient_overlap:
+        warnings.append("Patients may be in several splits (--allow-patient-overlap).")
+    return warnings
+
+
+def find_seen(data: PreparedData, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(row,) whether a row's bytes are also those of a training or validation image."""
+    return seen_in_training(data.table, data.sha256)[rows]

@@ -1,0 +1,160 @@
+"""Answers on labelled images become scores, warnings, a table and the mistakes worth seeing."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medlora.data.loader import ImageReader
+from medlora.data.table import ImageTable
+from medlora.evaluate.evaluation import Evaluation
+from medlora.evaluate.metrics import decide
+from medlora.evaluate.score import score
+from medlora.report.content import Mistake, thumbnail
+from medlora.train.sentinels import find_constant_answer
+
+N_MISTAKES = 12
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task's answers on some rows of a table are worth.
+
+    Attributes:
+        rows: The rows that were scored.
+        probabilities: (row, class), in [0, 1].
+        decisions: (row, class).
+        overall: Scores of all of them.
+        unseen: Scores of those whose bytes are in no training or validation image; None
+            where that is all of them, or none.
+        n_seen: How many are byte for byte among the training or validation images.
+        warnings: What a reader has to know before believing the scores.
+    """
+
+    rows: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.bool_]
+    overall: Evaluation
+    unseen: Evaluation | None
+    n_seen: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, without the single answers."""
+        return {
+            "all": self.overall.to_dict(),
+            "unseen": None if self.unseen is None else self.unseen.to_dict(),
+            "n_seen_in_training": self.n_seen,
+            "warnings": list(self.warnings),
+        }
+
+
+def score_rows(
+    table: ImageTable,
+    rows: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    *,
+    thresholds: Sequence[float],
+    seen: npt.NDArray[np.bool_],
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Scores:
+    """Score answers, once on all rows and once without those that training has seen.
+
+    Args:
+        table: The labelled images.
+        rows: The rows that were answered.
+        probabilities: (row, class), in [0, 1].
+        thresholds: (class,) decision thresholds.
+        seen: (row,) whether the image's bytes are also in training or validation.
+        n_resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+    """
+    targets = table.targets[rows]
+    decisions = decide(probabilities, thresholds, table.multi_label)
+    patients = [table.patients[row] for row in rows]
+
+    def measure(chosen: npt.NDArray[np.bool_]) -> Evaluation:
+        return score(
+            probabilities[chosen],
+            targets[chosen],
+            classes=table.classes,
+            multi_label=table.multi_label,
+            thresholds=thresholds,
+            groups=[patient for patient, keep in zip(patients, chosen, strict=True) if keep],
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    n_seen = int(seen.sum())
+    overall = measure(np.ones(len(rows), dtype=bool))
+    unseen = measure(~seen) if 0 < n_seen < len(rows) else None
+    warnings = []
+    if n_seen:
+        warnings.append(
+            f"{n_seen} of the {len(rows)} images are byte for byte among the training or "
+            "validation images, so the score on all of them flatters; the score on the others "
+            "stands beside it."
+        )
+    constant = find_constant_answer(decisions, targets, table.classes)
+    if constant:
+        warnings.append(constant)
+    warnings += [
+        f"No image of class {name!r}: its scores are undefined." for name in overall.undefined
+    ]
+    return Scores(rows, probabilities, decisions, overall, unseen, n_seen, tuple(warnings))
+
+
+def format_predictions(table: ImageTable, scores: Scores) -> bytes:
+    """A CSV table of the answers: path, split, label, decision, a probability for each class."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "split", "label", "decision", *[f"p_{n}" for n in table.classes]])
+    for place, row in enumerate(scores.rows):
+        writer.writerow(
+            [
+                table.locations[row],
+                table.splits[row] or "",
+                join_names(table.classes, table.targets[row]),
+                join_names(table.classes, scores.decisions[place]),
+                *[f"{value:.6f}" for value in scores.probabilities[place]],
+            ]
+        )
+    return stream.getvalue().encode()
+
+
+def pick_mistakes(
+    table: ImageTable, scores: Scores, images: ImageReader, n_mistakes: int = N_MISTAKES
+) -> list[Mistake]:
+    """The images that were decided wrongly with the most confidence, worst first."""
+    targets = table.targets[scores.rows]
+    wrong = scores.decisions != targets
+    # How sure the model was of the class, or labels, that it got wrong.
+    sureness = np.where(scores.decisions, scores.probabilities, 1 - scores.probabilities)
+    if table.multi_label:
+        confidence = np.where(wrong, sureness, 0).max(axis=1)
+    else:
+        confidence = np.where(scores.decisions, scores.probabilities, 0).max(axis=1)
+    order = [place for place in np.argsort(-confidence, kind="stable") if wrong[place].any()]
+    mistakes = []
+    for place in order[:n_mistakes]:
+        row = int(scores.rows[place])
+        mistakes.append(
+            Mistake(
+                thumbnail(images.read([row])[0].numpy()),
+                join_names(table.classes, targets[place]),
+                join_names(table.classes, scores.decisions[place]),
+                float(confidence[place]),
+                table.locations[row],
+            )
+        )
+    return mistakes
+
+
+def join_names(classes: Sequence[str], chosen: npt.NDArray[np.bool_]) -> str:
+    """Names of the chosen classes, joined by a vertical bar."""
+    return "|".join(name for name, is_chosen in zip(classes, chosen, strict=True) if is_chosen)

@@ -1,0 +1,205 @@
+"""A task in memory: a backbone with the task's adapter on it, and its head."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medlora.backbones.copying import copy_network
+from medlora.backbones.spec import choose_patterns
+from medlora.backbones.weights import Backbone
+from medlora.errors import TargetError, TaskFileError
+from medlora.lora.attach import attach_adapters, collect_matrices, find_targets
+from medlora.task.card import Method
+from medlora.task.records import AdapterSettings
+
+
+class TaskModel(nn.Module):
+    """Images to one logit for each class.
+
+    The frozen part of the backbone is held in `dtype` and never changes, normalisation
+    statistics included: in training mode only dropout on the low-rank path is active. What
+    is trained, and the head, are held in float32; the head computes in float32.
+
+    Args:
+        backbone: The pretrained network; it is left as it is, and its tensors are shared
+            where `dtype` allows it.
+        n_classes: Number of classes.
+        method: `lora` trains an adapter and the head, `linear` the head, `full` everything.
+        adapter: Size and place of the adapter; for the method `lora`.
+        dtype: Type that the frozen part is held and computed in.
+        trained: Names of backbone parameters that are trained beside the adapter.
+
+    Attributes:
+        network: The backbone with the adapter on it.
+        head: The classifier of the features.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        n_classes: int,
+        *,
+        method: Method,
+        adapter: AdapterSettings | None = None,
+        dtype: torch.dtype = torch.float32,
+        trained: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.dtype = dtype
+        full = method == "full"
+        held = torch.float32 if full else dtype
+        self.network = copy_network(backbone.model, held, share=not full)
+        self.network.requires_grad_(full).eval()
+        self.trained = () if full else tuple(trained)
+        for name in self.trained:
+            _train_parameter(self.network, name)
+        if method == "lora":
+            if adapter is None:
+                raise TargetError("The method lora needs adapter settings: rank, alpha, layers.")
+            attach_adapters(
+                self.network,
+                adapter.layers,
+                rank=adapter.rank,
+                alpha=adapter.alpha,
+                scaling=adapter.scaling,
+                dropout=adapter.dropout,
+            )
+        self.head = nn.Linear(backbone.n_features, n_classes)
+        # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
+        self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images.
+
+        Args:
+            images: Normalised, float (batch, 3, height, width).
+
+        Returns:
+            Float32 (batch, class).
+        """
+        return self.classify(self.extract_features(images))
+
+    def extract_features(self, images: Tensor) -> Tensor:
+        """The adapted backbone's features, float32 (batch, feature)."""
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.mixes_types):
+            features: Tensor = self.network(images.to(self.dtype))
+        return features.float()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The head's logits, float32 (batch, class), whatever the surrounding precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(features.float())
+        return logits
+
+    def train(self, mode: bool = True) -> "TaskModel":
+        """Switch training behaviour on for what is trained, and for nothing that is frozen."""
+        super().train(mode)
+        if self.method != "full":
+            frozen = [m for m in self.network.modules() if not isinstance(m, nn.Dropout)]
+            for module in frozen:
+                module.training = False
+            for name, module in self.network.named_modules():
+                if isinstance(module, nn.Dropout) and not _is_low_rank_path(self.network, name):
+                    module.training = False
+        return self
+
+    def named_trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes, under the names that a task file uses."""
+        named = {f"head.{name}": value for name, value in self.head.named_parameters()}
+        if self.method == "full":
+            named |= {f"trained.{name}": p for name, p in self.network.named_parameters()}
+            return named
+        named |= {f"adapter.{k}": v for k, v in collect_matrices(self.network).items()}
+        parameters = dict(self.network.named_parameters())
+        return named | {f"trained.{name}": parameters[name] for name in self.trained}
+
+    def collect_tensors(self) -> dict[str, Tensor]:
+        """Copies, on the CPU, of everything that a task file keeps of this model."""
+        kept: dict[str, Tensor] = dict(self.named_trainable())
+        if self.method == "full":
+            kept |= {f"trained.{name}": b for name, b in _floating_buffers(self.network).items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the values of a task file, strictly.
+
+        Raises:
+            TaskFileError: A tensor is missing, unknown, or has another shape.
+        """
+        own: dict[str, Tensor] = dict(self.named_trainable())
+        if self.method == "full":
+            own |= {f"trained.{name}": b for name, b in _floating_buffers(self.network).items()}
+        for name in sorted(own.keys() ^ tensors.keys()):
+            where = "lacks" if name in own else "has an odd"
+            raise TaskFileError(
+                f"The task {where} tensor {name!r}: it does not fit this backbone. "
+                "Use the backbone that its card names."
+            )
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise TaskFileError(
+                    f"The task's tensor {name!r} has shape {tuple(tensors[name].shape)}, this "
+                    f"backbone needs {tuple(tensor.shape)}. Use the backbone its card names."
+                )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+
+def plan_adapter(
+    backbone: Backbone,
+    *,
+    rank: int,
+    alpha: float,
+    scaling: str = "alpha/rank",
+    dropout: float = 0.0,
+    targets: Sequence[str] = ("default",),
+) -> AdapterSettings:
+    """Adapter settings with the layers that `targets` name in this backbone.
+
+    Raises:
+        TargetError: A target names no layer that can carry an update.
+    """
+    patterns = choose_patterns(backbone.model, targets)
+    layers = find_targets(backbone.model, patterns)
+    return AdapterSettings(
+        rank=rank,
+        alpha=alpha,
+        scaling=scaling,  # type: ignore[arg-type]  # the record checks it
+        dropout=dropout,
+        layers=layers,
+    )
+
+
+def find_normalisations(network: nn.Module) -> tuple[str, ...]:
+    """Names of the scale and shift parameters of a network's normalisation layers."""
+    kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+    return tuple(
+        f"{name}.{kind}" if name else kind
+        for name, module in network.named_modules()
+        if isinstance(module, kinds)
+        for kind, _ in module.named_parameters(recurse=False)
+    )
+
+
+def _floating_buffers(network: nn.Module) -> dict[str, Tensor]:
+    stored = network.state_dict(keep_vars=True)
+    return {
+        name: buffer
+        for name, buffer in network.named_buffers()
+        if name in stored and buffer.is_floating_point()
+    }
+
+
+def _train_parameter(network: nn.Module, name: str) -> None:
+    module_name, _, leaf = name.rpartition(".")
+    module = network.get_submodule(module_name)
+    frozen = getattr(module, leaf)
+    setattr(module, leaf, nn.Parameter(frozen.detach().float().clone()))
+
+
+def _is_low_rank_path(network: nn.Module, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    return leaf == "dropout" and hasattr(network.get_submodule(parent), "lora_A")

@@ -1,0 +1,1 @@
+"""Training: one loop for adapters, linear probes and full fine-tuning."""

@@ -1,0 +1,173 @@
+"""Every setting of a training run, in one record."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from medlora.data.augment import Augmentation
+from medlora.errors import SettingsError
+from medlora.lora.scaling import Scaling
+from medlora.preprocessing import Contrast
+from medlora.task.card import Method
+from medlora.task.precision import Precision
+
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "constant"]
+ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["none", "balanced"]
+ThresholdRule = Literal["fixed", "f1", "youden"]
+
+# Found on real images: a full network diverges at rates that an adapter needs.
+DEFAULT_LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "linear": 3e-3, "full": 5e-5}
+
+# Measures that validation can be ranked by, and whether more is better.
+SELECTION_MEASURES: dict[str, bool] = {
+    "auroc": True,
+    "average_precision": True,
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "f1": True,
+    "loss": False,
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `medlora train` can be told; every value has a default that works.
+
+    Attributes:
+        method: `lora`, `linear` (the head alone) or `full` fine-tuning.
+        backbone: timm's model name.
+        rank: Rank of the adapter.
+        alpha: Strength of the adapter; the rank where it is None, so that the scale is 1.
+        scaling: How alpha and rank give the scale.
+        targets: Names of target sets, or patterns of layer names.
+        dropout: Dropout on the low-rank path, [0, 1).
+        train_norm: Train scale and shift of the normalisation layers as well.
+        epochs: Passes over the training images, at least 1.
+        batch_size: Images of one step on one device.
+        learning_rate: Highest learning rate; the method's own where it is None.
+        optimizer: `adamw`, `adam` or `sgd` (momentum 0.9).
+        weight_decay: Decoupled for AdamW.
+        schedule: `cosine` to zero or `constant`, after the warm-up.
+        warmup_fraction: Share of all steps in which the rate rises from zero, [0, 1).
+        label_smoothing: Share of the target spread over all classes, [0, 1).
+        class_weights: `balanced` weighs each class by the inverse of its share in the loss;
+            in a multi-label task, each label's positives by its negatives.
+        sampling: `balanced` draws images so that every class comes equally often.
+        clip_norm: Largest norm of the gradient; 0 switches clipping off.
+        select_by: Validation measure that chooses the best epoch.
+        patience: Epochs without improvement after which training ends; 0 never ends early.
+        thresholds: How decision thresholds are chosen on validation images.
+        precision: `auto`, `bf16` or `fp32`.
+        contrast: Contrast enhancement before resizing.
+        augmentation: Random changes of training images.
+        val_fraction: Share of images for validation where the data give none, (0, 1).
+        test_fraction: Share of images for testing where the data give none, [0, 1).
+        seed: Seed of everything random.
+
+    Raises:
+        SettingsError: A value is outside its range.
+    """
+
+    method: Method = "lora"
+    backbone: str = "tf_efficientnet_lite0"
+    rank: int = 4
+    alpha: float | None = None
+    scaling: Scaling = "alpha/rank"
+    targets: tuple[str, ...] = ("default",)
+    dropout: float = 0.0
+    train_norm: bool = False
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float | None = None
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.01
+    schedule: Schedule = "cosine"
+    warmup_fraction: float = 0.1
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    sampling: Sampling = "none"
+    clip_norm: float = 1.0
+    select_by: str = "auroc"
+    patience: int = 0
+    thresholds: ThresholdRule = "fixed"
+    precision: Precision = "auto"
+    contrast: Contrast = "none"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        choices: tuple[tuple[str, Any], ...] = (
+            ("method", get_args(Method)),
+            ("scaling", get_args(Scaling)),
+            ("optimizer", get_args(Optimizer)),
+            ("schedule", get_args(Schedule)),
+            ("class_weights", get_args(ClassWeights)),
+            ("sampling", get_args(Sampling)),
+            ("select_by", tuple(SELECTION_MEASURES)),
+            ("thresholds", get_args(ThresholdRule)),
+            ("precision", get_args(Precision)),
+            ("contrast", get_args(Contrast)),
+        )
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise SettingsError(
+                    f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}."
+                )
+        ranges: tuple[tuple[str, float, float, bool], ...] = (
+            ("rank", 1, 65536, True),
+            ("epochs", 1, 100_000, True),
+            ("batch_size", 1, 65536, True),
+            ("patience", 0, 100_000, True),
+            ("dropout", 0, 1, False),
+            ("warmup_fraction", 0, 1, False),
+            ("label_smoothing", 0, 1, False),
+            ("val_fraction", 0, 1, False),
+            ("test_fraction", 0, 1, False),
+            ("weight_decay", 0, 100, True),
+            ("clip_norm", 0, 1e9, True),
+            ("seed", 0, 2**31 - 1, True),
+        )
+        for name, low, high, closed in ranges:
+            value = getattr(self, name)
+            if not (low <= value <= high if closed else low <= value < high):
+                bracket = "]" if closed else ")"
+                raise SettingsError(f"{name} must be in [{low}, {high}{bracket}, not {value}.")
+        for name in ("learning_rate", "alpha"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1e6:
+                raise SettingsError(f"{name} must be above 0, not {value}.")
+        if self.val_fraction == 0:
+            raise SettingsError("val_fraction must be above 0: the best epoch is chosen by it.")
+        if not self.targets:
+            raise SettingsError("targets must name at least one set or pattern.")
+
+    def resolve(self) -> "TrainSettings":
+        """The same settings with the method's learning rate and the rank's alpha filled in."""
+        return replace(
+            self,
+            learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
+            alpha=self.alpha or float(self.rank),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {"targets": list(self.targets)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainSettings":
+        """The settings that `to_dict` described.
+
+        Raises:
+            SettingsError: A name is unknown or a value is out of range.
+        """
+        try:
+            plain = dict(values)
+            plain["targets"] = tuple(plain["targets"])
+            plain["augmentation"] = Augmentation.from_dict(plain["augmentation"])
+            return cls(**plain)
+        except (TypeError, KeyError) as error:
+            raise SettingsError(f"The training settings are not valid: {error}.") from error
