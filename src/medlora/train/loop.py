@@ -1,10 +1,9 @@
 """The training loop: one for adapters, linear probes and full fine-tuning."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from torch import Tensor
 from medlora.data.augment import apply_augmentation, draw_augmentation
 from medlora.data.image import normalise_batch
 from medlora.data.loader import Batch, ImageReader, count_batches, training_batches
-from medlora.errors import TrainingError
 from medlora.evaluate.predict import predict_rows
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
@@ -23,6 +21,8 @@ from medlora.task.model import TaskModel
 from medlora.train import sentinels
 from medlora.train.checkpoint import CheckpointStore, TrainingState, pack_state, unpack_state
 from medlora.train.objective import compute_loss, weigh_classes, weigh_images
+from medlora.train.optimizer import build_optimizer
+from medlora.train.parallel import agree, average, join_answers, share_rows
 from medlora.train.schedule import compute_rate
 from medlora.train.settings import TrainSettings
 from medlora.train.validation import measure_validation, rank_epoch
@@ -106,7 +106,7 @@ class Trainer:
         self.progress = progress
         self.should_stop = should_stop
         self.parameters = model.named_trainable()
-        optimizer = _build_optimizer(list(self.parameters.values()), self.settings)
+        optimizer = build_optimizer(self.parameters.values(), self.settings)
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
         self.state = self._restore()
         labels = data.targets[data.train_rows]
@@ -132,7 +132,8 @@ class Trainer:
                 The last checkpoint stays as it was.
         """
         ended: Literal["finished", "early", "stopped"] = "finished"
-        with torch.random.fork_rng():
+        device = self.fabric.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             while self.state.epoch < self.settings.epochs:
                 if self._has_run_out():
                     ended = "early"
@@ -159,7 +160,8 @@ class Trainer:
             state.loss_sum += loss
             state.step = step + 1
             self.progress(f"epoch {state.epoch + 1}", step + 1, self.n_steps, loss=loss)
-            if self._agree(self.should_stop()):
+            if agree(self.fabric, self.should_stop()):
+                sentinels.check_weights(self.parameters, epoch=state.epoch + 1)
                 self._save()
                 return False
         seconds = time.monotonic() - started
@@ -215,7 +217,8 @@ class Trainer:
             label_smoothing=settings.label_smoothing,
             class_weights=self.class_weights,
         )
-        value = float(loss.detach())
+        # One value for all processes, so that all of them stop where one has to.
+        value = average(self.fabric, float(loss.detach()))
         state.first_loss = value if state.first_loss is None else state.first_loss
         smoothed = value if state.smoothed_loss is None else state.smoothed_loss
         state.smoothed_loss = _SMOOTHING * smoothed + (1 - _SMOOTHING) * value
@@ -232,11 +235,7 @@ class Trainer:
 
     def _finish_epoch(self, seconds: float, waited: float) -> None:
         state = self.state
-        if not sentinels.all_finite(self.parameters):
-            raise TrainingError(
-                f"A trained weight is no longer a finite number after epoch {state.epoch + 1}. "
-                "The last good checkpoint is kept. Choose a lower learning rate."
-            )
+        sentinels.check_weights(self.parameters, epoch=state.epoch + 1)
         if state.epoch == 0:
             sentinels.check_adapter_moved(self.parameters)
         figures = self._validate()
@@ -262,38 +261,21 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Scores on the validation rows, shared out over the processes."""
         rows = self.data.val_rows
-        n_own = math.ceil(len(rows) / self.fabric.world_size)
-        own = np.resize(rows, n_own * self.fabric.world_size)[
-            self.fabric.global_rank :: self.fabric.world_size
-        ]
-        probabilities = predict_rows(
+        own = predict_rows(
             self.model,
             self.data.images,
-            own,
+            share_rows(self.fabric, rows),
             self.data.preprocessing,
             multi_label=self.data.multi_label,
             batch_size=self.settings.batch_size,
             progress=self.progress,
             stage="validation",
         )
-        if self.fabric.world_size > 1:
-            gathered = self._gather(torch.from_numpy(probabilities))
-            probabilities = gathered.transpose(0, 1).reshape(-1, gathered.shape[-1]).cpu().numpy()
         return measure_validation(
-            probabilities[: len(rows)],
+            join_answers(self.fabric, own, len(rows)),
             self.data.targets[rows],
             multi_label=self.data.multi_label,
         )
-
-    def _agree(self, wish: bool) -> bool:
-        """Whether any of the processes wants to stop: they have to stop at the same step."""
-        if self.fabric.world_size == 1:
-            return wish
-        return bool(self._gather(torch.tensor(float(wish))).sum() > 0)
-
-    def _gather(self, tensor: Tensor) -> Tensor:
-        """The tensor of every process, (process, ...)."""
-        return cast(Tensor, self.fabric.all_gather(tensor.to(self.fabric.device)))
 
     def _has_run_out(self) -> bool:
         patience = self.settings.patience
@@ -319,13 +301,3 @@ class Trainer:
         if self.state.best_tensors:
             self.model.load_tensors(self.state.best_tensors)
         self.model.eval()
-
-
-def _build_optimizer(parameters: list[Any], settings: TrainSettings) -> torch.optim.Optimizer:
-    rate = settings.learning_rate or 0.0
-    decay = settings.weight_decay
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)

@@ -13,6 +13,10 @@ from medlora.errors import TrainingError
 EXPLOSION_FACTOR = 10.0
 # Answers on the same images may differ by rounding; an adapter that does less does nothing.
 SMALLEST_EFFECT = 1e-6
+_CURE = (
+    "The last good checkpoint is kept. Choose a lower learning rate, or train in fp32 "
+    "(--precision fp32), and start again."
+)
 
 
 def check_loss(loss: float, smoothed: float, first: float, *, epoch: int, step: int) -> None:
@@ -29,18 +33,31 @@ def check_loss(loss: float, smoothed: float, first: float, *, epoch: int, step: 
         TrainingError: The loss is not finite, or its running mean is more than ten times
             the first loss (and than 1).
     """
-    cure = (
-        "The last good checkpoint is kept. Choose a lower learning rate, or train in fp32 "
-        "(--precision fp32), and start again."
-    )
     if not math.isfinite(loss):
-        raise TrainingError(f"The loss is {loss} in epoch {epoch}, step {step}. {cure}")
+        raise TrainingError(f"The loss is {loss} in epoch {epoch}, step {step}. {_CURE}")
     limit = EXPLOSION_FACTOR * max(first, 1.0)
     if smoothed > limit:
         raise TrainingError(
             f"The loss explodes: its running mean is {smoothed:.3g} in epoch {epoch}, step "
-            f"{step}, and was {first:.3g} at the start (limit {limit:.3g}). {cure}"
+            f"{step}, and was {first:.3g} at the start (limit {limit:.3g}). {_CURE}"
         )
+
+
+def check_weights(parameters: Mapping[str, Tensor], *, epoch: int) -> None:
+    """Stop a run before weights that are no numbers replace good ones.
+
+    Args:
+        parameters: Everything that is trained, by name.
+        epoch: The epoch, from 1.
+
+    Raises:
+        TrainingError: A value is not finite; its tensor is named.
+    """
+    for name, parameter in parameters.items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrainingError(
+                f"The trained tensor {name!r} is no longer finite in epoch {epoch}. {_CURE}"
+            )
 
 
 def check_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
@@ -165,8 +182,3 @@ def check_same_answers(
             f"{difference:.4f}, allowed is {tolerance:g}. Do not use the file; save it with "
             "--save-dtype float32."
         )
-
-
-def all_finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether every value of every tensor is a finite number."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())

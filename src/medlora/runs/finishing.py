@@ -1,0 +1,146 @@
+"""The end of a run: thresholds, warnings, the task file, the scores and the report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medlora.evaluate.metrics import decide
+from medlora.evaluate.thresholds import choose_thresholds
+from medlora.report.content import ReportContent
+from medlora.report.page import render_report
+from medlora.runs.folder import write_json
+from medlora.runs.ongoing import OngoingRun
+from medlora.runs.preparing import PreparedData, warn_of_data
+from medlora.runs.saving import N_PROBES, describe_task, save_verified
+from medlora.runs.scoring import Scores, format_predictions, pick_mistakes
+from medlora.storage import write_atomically
+from medlora.task.card import TaskCard
+from medlora.task.model import TaskModel
+from medlora.train import sentinels
+from medlora.train.loop import Outcome
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        ended: `finished`, `early` (patience ran out) or `stopped` (it was asked to).
+        task: The task file; None where no epoch was finished.
+        report: The report; None where the run was stopped.
+        scores: Scores on the test images, or on validation where there are none; None where
+            the run was stopped.
+        split: Which images those are.
+        warnings: What a reader has to know before believing the scores.
+    """
+
+    ended: Literal["finished", "early", "stopped"]
+    task: Path | None
+    report: Path | None
+    scores: Scores | None
+    split: Literal["test", "val"]
+    warnings: tuple[str, ...]
+
+
+def finish_run(
+    run: OngoingRun,
+    model: TaskModel,
+    data: PreparedData,
+    outcome: Outcome,
+    split: Literal["test", "val"],
+) -> RunResult:
+    """Choose thresholds, save and verify the task file, score it, write the report."""
+    table = data.table
+    warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
+    val_rows = table.rows_in("val")
+    val_answers = run.predict(model, data, val_rows)
+    warnings += _watch_model(run, model, data, val_answers)
+    thresholds = choose_thresholds(
+        val_answers, table.targets[val_rows], table.multi_label, run.settings.thresholds
+    )
+    val_scores = run.score(data, val_rows, val_answers, thresholds)
+    if run.plan.shuffle_labels:
+        auroc = val_scores.overall.overall["auroc"]
+        found = sentinels.find_shuffled_skill(auroc.low, auroc.value)
+        warnings += [found] if found else []
+    card = describe_task(run, data, outcome, thresholds, val_scores)
+    saved = save_verified(run, model, card, data, val_answers)
+    if outcome.ended == "stopped":
+        return RunResult("stopped", run.folder.task, None, None, split, tuple(warnings))
+    scores = val_scores
+    if split == "test":
+        rows = table.rows_in("test")
+        scores = run.score(data, rows, run.predict(saved, data, rows), thresholds)
+    warnings += scores.warnings
+    _write_results(run, data, scores, val_scores, outcome, card, split, warnings)
+    return RunResult(
+        outcome.ended, run.folder.task, run.folder.report, scores, split, tuple(warnings)
+    )
+
+
+def _watch_model(
+    run: OngoingRun, model: TaskModel, data: PreparedData, val_answers: npt.NDArray[np.float64]
+) -> list[str]:
+    """Warnings about answers that are constant, or that the adapter has no part in."""
+    rows = data.table.rows_in("val")
+    targets = data.table.targets[rows]
+    fixed = choose_thresholds(val_answers, targets, data.table.multi_label, "fixed")
+    decisions = decide(val_answers, fixed, data.table.multi_label)
+    found = [sentinels.find_constant_answer(decisions, targets, data.table.classes)]
+    if run.settings.method == "lora":
+        tensors = model.collect_tensors()
+        idle = {
+            name: torch.zeros_like(tensor) if name.endswith(".B") else tensor
+            for name, tensor in tensors.items()
+        }
+        model.load_tensors(idle)
+        without = run.predict(model, data, rows[:N_PROBES])
+        model.load_tensors(tensors)
+        found.append(sentinels.find_idle_adapter(val_answers[:N_PROBES], without))
+    return [warning for warning in found if warning]
+
+
+def _write_results(
+    run: OngoingRun,
+    data: PreparedData,
+    scores: Scores,
+    val_scores: Scores,
+    outcome: Outcome,
+    card: TaskCard,
+    split: Literal["test", "val"],
+    warnings: list[str],
+) -> None:
+    table = data.table
+    write_atomically(run.folder.predictions, format_predictions(table, scores))
+    write_json(
+        run.folder.evaluation,
+        {
+            "task": card.name,
+            "split": split,
+            **scores.to_dict(),
+            "warnings": warnings,
+            "val": val_scores.overall.to_dict(),
+        },
+    )
+    content = ReportContent(
+        title=card.name,
+        card=card.to_dict(),
+        command=run.plan.command,
+        history=outcome.history,
+        evaluation=scores.overall.to_dict(),
+        probabilities=scores.probabilities,
+        targets=table.targets[scores.rows],
+        classes=table.classes,
+        multi_label=table.multi_label,
+        locations=[table.locations[row] for row in scores.rows],
+        evaluation_unseen=scores.unseen.to_dict() if scores.unseen else None,
+        mistakes=pick_mistakes(table, scores, data.images),
+        warnings=warnings,
+        n_skipped=data.n_skipped,
+        split=split,
+    )
+    write_atomically(run.folder.report, render_report(content).encode())

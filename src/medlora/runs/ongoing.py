@@ -1,0 +1,138 @@
+"""A run under way: its plan, its folder, its backbone, and what follows from them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+
+from medlora.backbones.weights import Backbone, load_backbone
+from medlora.data.cache import ImageCache, NoCache
+from medlora.evaluate.predict import predict_rows
+from medlora.preprocessing import Preprocessing
+from medlora.progress import Progress
+from medlora.runs.folder import RunFolder, RunPlan
+from medlora.runs.preparing import PreparedData, find_seen, prepare_data
+from medlora.runs.scoring import Scores, score_rows
+from medlora.task.model import TaskModel, find_normalisations, plan_adapter
+from medlora.task.precision import DTYPES, choose_precision
+from medlora.task.records import AdapterSettings
+
+
+class OngoingRun:
+    """A run under way.
+
+    Args:
+        plan: What to do.
+        folder: Where the run's files go.
+        cache: Where decoded images are kept.
+        fabric: Devices and processes, launched.
+        progress: Told of every step.
+
+    Attributes:
+        settings: The plan's, with nothing left open.
+        backbone: The pretrained network.
+        preprocessing: The backbone's, with the plan's contrast.
+        precision: `bf16` or `fp32`.
+        adapter: Size and place of the adapter; None where the method has none.
+
+    Raises:
+        BackboneError: The backbone or its weights are not usable.
+        TargetError: The plan's targets name no layer of it.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        folder: RunFolder,
+        cache: ImageCache | NoCache,
+        fabric: Fabric,
+        progress: Progress,
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.cache = cache
+        self.fabric = fabric
+        self.progress = progress
+        self.settings = plan.settings.resolve()
+        self.precision = choose_precision(self.settings.precision, fabric.device)
+        self.backbone: Backbone = load_backbone(
+            self.settings.backbone, plan.weights, seed=self.settings.seed
+        )
+        self.preprocessing: Preprocessing = replace(
+            self.backbone.preprocessing, contrast=self.settings.contrast
+        )
+        self.adapter: AdapterSettings | None = self._plan_adapter()
+
+    def prepare(self, path: Path, classes: list[str] | None = None) -> PreparedData:
+        """The plan's images, or those of a `split.csv` with the run's classes."""
+        return prepare_data(
+            path,
+            self.preprocessing,
+            self.cache,
+            # A split.csv names its groups "patient", whatever the data called them.
+            group_by=self.plan.group_by if classes is None else None,
+            classes=classes,
+            skip_unreadable=self.plan.skip_unreadable,
+            progress=self.progress,
+        )
+
+    def build_model(self, n_classes: int) -> TaskModel:
+        """An untrained model; the seed decides on its first values."""
+        settings = self.settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return TaskModel(
+                self.backbone,
+                n_classes,
+                method=settings.method,
+                adapter=self.adapter,
+                dtype=DTYPES[self.precision],
+                trained=find_normalisations(self.backbone.model) if settings.train_norm else (),
+            )
+
+    def predict(
+        self, model: TaskModel, data: PreparedData, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """(row, class) probabilities of some rows."""
+        return predict_rows(
+            model,
+            data.images,
+            rows,
+            self.preprocessing,
+            multi_label=data.table.multi_label,
+            batch_size=self.settings.batch_size,
+            progress=self.progress,
+        )
+
+    def score(
+        self,
+        data: PreparedData,
+        rows: npt.NDArray[np.int64],
+        answers: npt.NDArray[np.float64],
+        thresholds: tuple[float, ...],
+    ) -> Scores:
+        """Scores of answers on some rows."""
+        return score_rows(
+            data.table,
+            rows,
+            answers,
+            thresholds=thresholds,
+            seen=find_seen(data, rows),
+            seed=self.settings.seed,
+        )
+
+    def _plan_adapter(self) -> AdapterSettings | None:
+        settings = self.settings
+        if settings.method != "lora":
+            return None
+        return plan_adapter(
+            self.backbone,
+            rank=settings.rank,
+            alpha=settings.alpha or float(settings.rank),
+            scaling=settings.scaling,
+            dropout=settings.dropout,
+            targets=settings.targets,
+        )
