@@ -127,8 +127,11 @@ def paint(image: Field, distance: Field, value: float | Field, edge: float) -> N
         value: The tissue's signal.
         edge: Width of the border, in the same unit as `distance`.
     """
-    cover = np.clip(0.5 - distance / edge, 0, 1)
-    image += cover * (value - image)
+    cover = distance * (-1 / edge)
+    cover += 0.5
+    np.clip(cover, 0, 1, out=cover)
+    cover *= value - image
+    image += cover
 
 
 def measure_length(x: npt.NDArray[np.floating[Any]], y: npt.NDArray[np.floating[Any]]) -> Field:
