@@ -13,13 +13,17 @@ from medlora.errors import StorageError
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, flush it to disk, then rename it.
 
-    Whatever lay at `path` before stays whole until the new content has taken its place.
+    Whatever lay at `path` before stays whole until the new content has taken its place. A
+    device or pipe, such as /dev/stdout, is written to as it is.
 
     Raises:
         StorageError: The disk is full, or the folder cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _name_part(path)
     try:
+        if _is_special(path):
+            path.write_bytes(content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             stream.write(content)
@@ -43,8 +47,12 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _name_part(path)
     try:
+        if _is_special(path):
+            with path.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="") as stream:
             yield stream
@@ -58,6 +66,15 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _name_part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe, which must not be replaced by a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -22,9 +22,10 @@ def run_demo(
     """Draw synthetic images, train, evaluate and predict on them, and say where the report is."""
     from medlora.errors import SettingsError
 
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(
-            f"The folder {folder} is not empty. Remove it, or choose another with --output."
+            f"The folder {folder} is a file or not empty. Remove it, or choose another with "
+            "--output."
         )
     images, run = folder / "phantoms", folder / "run"
     drawn = ["--per-class", str(per_class), "--seed", str(seed), "--layout", "split"]

@@ -1,8 +1,10 @@
 """The entry point: find the subcommand, turn errors into one line and an exit code."""
 
 import errno
+import os
 import sys
 import warnings
+from typing import Any, NoReturn
 
 import typer
 
@@ -10,6 +12,9 @@ from medlora import __version__
 from medlora.cli import check, demo, evaluate, phantoms, predict, show, train
 from medlora.errors import MedLoRAError
 
+# Every error in how a command is called derives from this; where its class lies depends on
+# the version of typer.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -45,23 +50,38 @@ def run() -> None:
     # Other libraries' warnings are for those who write code, not for those who run it.
     warnings.filterwarnings("ignore", module=r"(?!medlora)")
     try:
-        app()
+        code = app(prog_name="medlora", standalone_mode=False)
     except MedLoRAError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        typer.secho("interrupted", fg="red", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        _fail(str(error))
+    except UsageError as error:
+        _fail_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        typer.secho(
-            f"error: {error.filename or 'A file'} could not be written ({error.strerror}). Free "
-            "some space or choose another folder; finished files are whole.",
-            fg="red",
-            err=True,
+        _fail(
+            f"{error.filename or 'A file'} could not be written ({error.strerror}). Free "
+            "some space or choose another folder; finished files are whole."
         )
+    sys.exit(code)
+
+
+def _fail(sentence: str) -> NoReturn:
+    """One line, from the first of several processes only: all of them meet the same error."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        typer.secho(f"error: {sentence}", fg="red", err=True)
+    sys.exit(EXIT_ERROR)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """A command that cannot be understood; without any word at all, the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
         sys.exit(EXIT_ERROR)
+    place = error.ctx.command_path if error.ctx else app.info.name
+    sentence = error.format_message().rstrip(".")
+    _fail(f"{sentence}. See {place} --help.")
 
 
 if __name__ == "__main__":

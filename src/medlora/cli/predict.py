@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,13 +81,15 @@ def predict_files(
             writer.close()
     if n_bad:
         typer.secho(f"warning: {n_bad} image(s) could not be read.", fg="yellow", err=True)
+    if not n_good + n_bad:
+        raise DataError("There is no image to predict: standard input names none.")
     if not n_good:
         raise DataError("No image could be read; each answer says why.")
 
 
 def _list_images(images: list[str]) -> tuple["ImageSource", Iterator[str], int | None]:
     """Where the images are, which, and how many (None where it is not known beforehand)."""
-    from medlora.data.listing import list_images
+    from medlora.data.listing import expand_frames, list_images
     from medlora.data.source import FolderSource
     from medlora.errors import SettingsError
 
@@ -94,8 +98,15 @@ def _list_images(images: list[str]) -> tuple["ImageSource", Iterator[str], int |
         return source, iter(locations), len(locations)
     if len(images) > 1:
         raise SettingsError("- stands for all images: give no paths beside it.")
-    lines = (line.rstrip("\r\n") for line in sys.stdin)
-    return FolderSource(Path()), (line for line in lines if line), None
+    source = FolderSource(Path())
+    lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
+    frames = (expand_frames(line, source) for line in lines if line)
+    return source, chain.from_iterable(frames), None
+
+
+def _spell(location: str) -> str:
+    """A location that can be written whatever bytes a file's name holds."""
+    return location.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _CsvWriter:
@@ -107,7 +118,7 @@ class _CsvWriter:
     def write(self, answer: "Prediction") -> None:
         values = answer.probabilities
         cells = [f"{value:.6f}" for value in values] if values else [""] * self._n_classes
-        self._write([answer.location, answer.decision or "", *cells, answer.error or ""])
+        self._write([_spell(answer.location), answer.decision or "", *cells, answer.error or ""])
 
     def close(self) -> None:
         self._stream.flush()
@@ -125,7 +136,7 @@ class _JsonWriter:
         self._separator = "[\n"
 
     def write(self, answer: "Prediction") -> None:
-        record: dict[str, Any] = {"file": answer.location}
+        record: dict[str, Any] = {"file": _spell(answer.location)}
         if answer.probabilities is None:
             record["error"] = answer.error
         else:

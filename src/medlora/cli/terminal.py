@@ -55,8 +55,17 @@ def quote_command() -> str:
 
 
 @contextmanager
-def show_progress() -> Iterator["Progress"]:
-    """Bars on a terminal, a line for each finished stage elsewhere; all on standard error."""
+def show_progress(*, quiet: bool = False) -> Iterator["Progress"]:
+    """Bars on a terminal, a line for each finished stage elsewhere; all on standard error.
+
+    Args:
+        quiet: Show nothing: for all but the first of several processes.
+    """
+    if quiet:
+        from medlora.progress import silent
+
+        yield silent
+        return
     if not sys.stderr.isatty():
         yield _print_stage
         return

@@ -1,7 +1,7 @@
 """`medlora train`: labelled images become a tested task file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from medlora.cli.terminal import (
     show_progress,
     warn,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 EXIT_STOPPED = 130
 
@@ -112,8 +115,6 @@ def train_task(
     cache_size: CacheSizeOption = 20.0,
 ) -> None:
     """Train a diagnosis on labelled images, test it, and write a task file and a report."""
-    from lightning_fabric import Fabric
-
     from medlora.data.augment import Augmentation
     from medlora.errors import SettingsError
     from medlora.runs.folder import RunPlan
@@ -127,12 +128,9 @@ def train_task(
             f"--save-dtype must be float32, float16 or bfloat16, not {save_dtype!r}."
         )
     stop = StopSignal()
-    fabric = Fabric(
-        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto"
-    )
-    fabric.launch()
+    fabric = _launch(accelerator, devices)
     cache = open_cache(cache_dir, cache_size)
-    with show_progress() as progress:
+    with show_progress(quiet=not fabric.is_global_zero) as progress:
         if resume is not None:
             folder = resume
             result = resume_run(
@@ -212,6 +210,28 @@ def train_task(
     if result.ended == "stopped":
         typer.echo(f"stopped; go on with: medlora train --resume {folder}", err=True)
         raise typer.Exit(EXIT_STOPPED)
+
+
+def _launch(accelerator: str, devices: int) -> "Fabric":
+    """Devices and processes, started."""
+    from lightning_fabric import Fabric
+
+    from medlora.errors import SettingsError
+
+    if accelerator not in ("auto", "cpu", "cuda", "mps"):
+        raise SettingsError(f"--accelerator must be auto, cpu, cuda or mps, not {accelerator!r}.")
+    try:
+        fabric = Fabric(
+            accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto"
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(
+            f"Training on {devices} device(s) of {accelerator} is not possible here: {reason} "
+            "Use --accelerator cpu, or fewer --devices."
+        ) from error
+    fabric.launch()
+    return fabric
 
 
 def _locate_weights(weights: str | None) -> str | None:

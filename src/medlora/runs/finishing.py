@@ -65,7 +65,7 @@ def finish_run(
     val_scores = run.score(data, val_rows, val_answers, thresholds)
     if run.plan.shuffle_labels:
         auroc = val_scores.overall.overall["auroc"]
-        found = sentinels.find_shuffled_skill(auroc.low, auroc.value)
+        found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=len(outcome.history))
         warnings += [found] if found else []
     card = describe_task(run, data, outcome, thresholds, val_scores)
     saved = save_verified(run, model, card, data, val_answers)
@@ -75,7 +75,7 @@ def finish_run(
     if split == "test":
         rows = table.rows_in("test")
         scores = run.score(data, rows, run.predict(saved, data, rows), thresholds)
-    warnings += scores.warnings
+    warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
     _write_results(run, data, scores, val_scores, outcome, card, split, warnings)
     return RunResult(
         outcome.ended, run.folder.task, run.folder.report, scores, split, tuple(warnings)

@@ -9,6 +9,17 @@ from medlora.errors import SettingsError
 from medlora.storage import read_file, write_atomically
 from medlora.train.settings import TrainSettings
 
+# What a run must have written to `run.json` to be taken up again.
+RECORD_KEYS: dict[str, type] = {
+    "plan": dict,
+    "classes": list,
+    "data_sha256": str,
+    "n_skipped": int,
+    "unreadable": list,
+    "backbone_fingerprint": str,
+    "n_processes": int,
+}
+
 SaveDtype = Literal["float32", "float16", "bfloat16"]
 
 
@@ -107,6 +118,54 @@ class RunFolder:
     def report(self) -> Path:
         """`report.html`: all of it, to read."""
         return self.path / "report.html"
+
+    def check_free(self) -> None:
+        """Refuse a folder in which something lies that a new run would mix with.
+
+        What a run leaves that was killed before it had a plan is no obstacle.
+
+        Raises:
+            SettingsError: It is a file, or it is not empty.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise SettingsError(
+                f"The run folder {self.path} is a file. Choose another with --output."
+            )
+        parts = set(self._list_parts())
+        if self.path.exists() and set(self.path.iterdir()) - parts - {self.split}:
+            raise SettingsError(
+                f"The run folder {self.path} is not empty. Choose another with --output, or go "
+                f"on with what is there: medlora train --resume {self.path}"
+            )
+
+    def read_record(self) -> dict[str, Any]:
+        """What `run.json` holds: the plan, and what was found when the run started.
+
+        Raises:
+            SettingsError: There is no run, or `run.json` is not what a run writes.
+        """
+        if not self.plan.is_file() or not self.split.is_file():
+            raise SettingsError(
+                f"{self.path} holds no run to go on with: run.json or split.csv is missing. "
+                "Start it again with medlora train DATA."
+            )
+        record = read_json(self.plan, "run plan")
+        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS.keys():
+            raise SettingsError(f"{self.plan} is not a run's plan. Start the run again.")
+        for key, kind in RECORD_KEYS.items():
+            if not isinstance(record[key], kind):
+                raise SettingsError(
+                    f"{key!r} in {self.plan} is not what a run writes. Start the run again."
+                )
+        return record
+
+    def remove_parts(self) -> None:
+        """Remove half-written files of a run that was killed."""
+        for part in self._list_parts():
+            part.unlink(missing_ok=True)
+
+    def _list_parts(self) -> list[Path]:
+        return list(self.path.glob(".*.part"))
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -12,7 +12,7 @@ from medlora.data.split import write_split
 from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.finishing import RunResult, finish_run
-from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
+from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data, shuffle_labels
 from medlora.runs.versions import list_versions
@@ -45,11 +45,8 @@ def start_run(
         MedLoRAError: The data, settings or weights are not usable, or training failed.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    if fabric.is_global_zero and folder.exists() and any(folder.iterdir()):
-        raise SettingsError(
-            f"The run folder {folder} is not empty. Choose another with --output, or go on with "
-            f"what is there: medlora train --resume {folder}"
-        )
+    # Every process looks, so that all of them stop; none writes before all have looked.
+    RunFolder(folder).check_free()
     fabric.barrier()
     run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
     data = run.prepare(Path(plan.data))
@@ -70,6 +67,7 @@ def start_run(
             "n_skipped": data.n_skipped,
             "unreadable": list(data.unreadable),
             "backbone_fingerprint": run.backbone.fingerprint,
+            "n_processes": fabric.world_size,
             "software": list_versions(),
         }
         write_json(run.folder.plan, record)
@@ -100,16 +98,18 @@ def resume_run(
         MedLoRAError: Something else that is needed has changed.
     """
     place = RunFolder(folder)
-    if not place.plan.is_file() or not place.split.is_file():
-        raise SettingsError(
-            f"{folder} holds no run to go on with: run.json or split.csv is missing. "
-            "Start it again with medlora train DATA."
-        )
-    record = read_json(place.plan, "run plan")
-    if not isinstance(record, dict) or not isinstance(record.get("plan"), dict):
-        raise SettingsError(f"{place.plan} is not a run plan. Start the run again.")
+    record = place.read_record()
     plan = RunPlan.from_dict(record["plan"])
-    run = OngoingRun(plan, place, cache, fabric or Fabric(accelerator="cpu", devices=1), progress)
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    if fabric.world_size != record["n_processes"]:
+        raise SettingsError(
+            f"The run in {folder} was started with {record['n_processes']} process(es), not "
+            f"{fabric.world_size}. Go on with --devices {record['n_processes']}."
+        )
+    fabric.barrier()
+    if fabric.is_global_zero:
+        place.remove_parts()
+    run = OngoingRun(plan, place, cache, fabric, progress)
     if run.backbone.fingerprint != record["backbone_fingerprint"]:
         raise SettingsError(
             f"The run was started on {plan.settings.backbone}@"

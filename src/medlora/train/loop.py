@@ -23,7 +23,7 @@ from medlora.train.checkpoint import CheckpointStore, TrainingState, pack_state,
 from medlora.train.objective import compute_loss, weigh_classes, weigh_images
 from medlora.train.optimizer import build_optimizer
 from medlora.train.parallel import agree, average, join_answers, share_rows
-from medlora.train.schedule import compute_rate
+from medlora.train.schedule import compute_rate, derive_seed
 from medlora.train.settings import TrainSettings
 from medlora.train.validation import measure_validation, rank_epoch
 
@@ -184,18 +184,15 @@ class Trainer:
 
     def _prepare(self, batch: Batch, step: int) -> Tensor:
         """Augmented, normalised images on the training device."""
-        seed = self._mix_seed(step)
+        fabric = self.fabric
+        seed = derive_seed(self.settings.seed, self.state.epoch, step, fabric.global_rank)
         torch.manual_seed(seed)  # dropout
-        images = batch.images.to(self.fabric.device)
+        images = batch.images.to(fabric.device)
         if not self.settings.augmentation.is_off:
             generator = torch.Generator().manual_seed(seed)
             draw = draw_augmentation(self.settings.augmentation, len(images), generator)
             images = apply_augmentation(images, draw)
         return normalise_batch(images, self.data.preprocessing)
-
-    def _mix_seed(self, step: int) -> int:
-        key = (self.settings.seed, self.state.epoch, step, self.fabric.global_rank)
-        return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _take_step(self, images: Tensor, targets: Tensor, step: int) -> float:
         state = self.state

@@ -41,7 +41,8 @@ def weigh_classes(targets: npt.NDArray[np.bool_], *, multi_label: bool) -> Tenso
     """Weights that make every class count the same, from the training images' labels.
 
     Args:
-        targets: (image, class) labels of the training images, every class present.
+        targets: (image, class) labels of the training images; a class without images is
+            weighted as if it had one.
         multi_label: Whether the classes are independent.
 
     Returns:
@@ -52,7 +53,8 @@ def weigh_classes(targets: npt.NDArray[np.bool_], *, multi_label: bool) -> Tenso
         >>> weigh_classes(np.array([[1, 0], [1, 0], [1, 0], [0, 1]], bool), multi_label=False)
         tensor([0.6667, 2.0000])
     """
-    counts = targets.sum(axis=0)
+    # A class can be missing where labels are shuffled, or rare in a multi-label task.
+    counts = np.maximum(targets.sum(axis=0), 1)
     n_images, n_classes = targets.shape
     weights = (n_images - counts) / counts if multi_label else n_images / (n_classes * counts)
     return torch.tensor(weights, dtype=torch.float32)

@@ -1,6 +1,8 @@
-"""The learning rate of every step, as a pure function, so that a run can go on anywhere."""
+"""Rate and seed of every step, as pure functions, so that a run can go on anywhere."""
 
 import math
+
+import numpy as np
 
 from medlora.train.settings import Schedule
 
@@ -32,3 +34,18 @@ def compute_rate(
         return peak
     share = (step - n_warmup) / max(1, n_steps - n_warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def derive_seed(seed: int, epoch: int, step: int, process: int) -> int:
+    """Seed of a step's dropout and augmentation; another one for each step and process.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Epochs finished before the step's.
+        step: Number of the step in its epoch, from 0.
+        process: Number of the process, from 0.
+
+    Returns:
+        At least 0, below 2**32.
+    """
+    return int(np.random.SeedSequence((seed, epoch, step, process)).generate_state(1)[0])
