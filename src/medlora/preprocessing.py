@@ -24,7 +24,7 @@ class Preprocessing:
         interpolation: Resampling filter.
         crop_fraction: Share of the resized side that the crop keeps, in (0, 1].
         crop_mode: `center` resizes the shorter side and cuts the middle, `squash` ignores
-            the aspect, `border` resizes the longer side and fills up with black.
+            the aspect, `border` resizes the longer side and fills up with `mean`.
         contrast: Contrast enhancement of the decoded picture, before resizing.
 
     Raises:
