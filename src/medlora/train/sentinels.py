@@ -62,7 +62,10 @@ def check_weights(parameters: Mapping[str, Tensor], *, epoch: int) -> None:
 
 
 def check_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
-    """Stop a run in which something that should be trained gets no gradient.
+    """Stop a run in which an adapter or the head gets no gradient.
+
+    A parameter of the backbone may be without one: some networks hold layers that their
+    features do not pass through.
 
     Args:
         parameters: Everything to be trained by name, after the first backward pass.
@@ -70,7 +73,11 @@ def check_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
     Raises:
         TrainingError: A tensor has no gradient; it is named.
     """
-    idle = [name for name, parameter in parameters.items() if parameter.grad is None]
+    idle = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.grad is None and not name.startswith("trained.")
+    ]
     if idle:
         raise TrainingError(
             f"{len(idle)} trained tensor(s) get no gradient, {idle[0]!r} among them: the layer is "
