@@ -22,12 +22,14 @@ def test_ties_go_to_the_first_class():
     assert decisions.tolist() == [[False, True, False]]
 
 
-def test_equal_thresholds_keep_the_order_of_neighbouring_numbers():
+@pytest.mark.parametrize("threshold", [0.1, 1 / 3, 0.7])
+def test_equal_thresholds_keep_the_order_of_neighbouring_numbers(threshold):
     low = 0.4
-    high = np.nextafter(low, 1)
-    for threshold in (1 / 3, 0.1, 0.7):
+    for _ in range(8):
+        high = float(np.nextafter(low, 1))
         decisions = metrics.decide([[low, high, 0.2]], (threshold,) * 3, multi_label=False)
         assert decisions.tolist() == [[False, True, False]]
+        low = high
 
 
 def test_multi_label_decisions_include_the_threshold():

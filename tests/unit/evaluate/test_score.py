@@ -153,6 +153,20 @@ def test_a_class_of_one_patient_has_no_interval():
     assert evaluation.per_class["b"]["specificity"].low is not None
 
 
+def test_auroc_and_specificity_need_two_patients_without_the_label():
+    probabilities, targets = draw_answers(9, 40, 2)
+    targets[:, 0] = True
+    targets[:4, 0] = False
+    groups = ["one"] * 4 + list(range(36))
+    evaluation = evaluate(probabilities, targets, groups=groups, multi_label=True)
+    for measure in ("auroc", "specificity"):
+        estimate = evaluation.per_class["a"][measure]
+        assert estimate.value is not None
+        assert (estimate.low, estimate.high) == (None, None)
+        assert evaluation.per_class["b"][measure].low is not None
+    assert evaluation.per_class["a"]["recall"].low is not None
+
+
 def test_without_resamples_there_is_no_interval():
     evaluation = evaluate(*draw_answers(10, 20, 2), n_resamples=0)
     for estimate in every_estimate(evaluation):

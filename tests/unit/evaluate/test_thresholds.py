@@ -50,8 +50,9 @@ def test_the_cut_lies_half_way(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_neighbouring_numbers_can_be_parted(rule):
-    low = 0.3
+@pytest.mark.parametrize("low", [0.3, float(np.nextafter(0.3, 1))])
+def test_neighbouring_numbers_can_be_parted(low, rule):
+    # The middle of two neighbours rounds down for one of these and up for the other.
     high = float(np.nextafter(low, 1))
     targets = np.array([[False], [True]])
     (chosen,) = choose_thresholds([[low], [high]], targets, True, rule)
