@@ -48,11 +48,21 @@ FAMILIES = (
     ),
     FamilyRule(
         "swin",
-        ("SwinTransformer", "SwinTransformerV2"),
+        ("SwinTransformer",),
         {
             "default": ("layers.*.attn.qkv:qv",),
             "qv": ("layers.*.attn.qkv:qv",),
             "attention": ("layers.*.attn.qkv:qkv", "layers.*.attn.proj"),
+            "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
+        },
+    ),
+    FamilyRule(
+        "swinv2",
+        ("SwinTransformerV2",),
+        {
+            # timm multiplies by the weight of `qkv` here without calling the layer, so that an
+            # update beside it would have no effect.
+            "default": ("layers.*.attn.proj",),
             "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
         },
     ),

@@ -205,7 +205,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise CheckpointMismatchError(
             f"{path} holds no table of named tensors. Save the model's state_dict."
         )
@@ -246,7 +248,9 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], place: str) -
                     f"{place}: tensor {name!r} is of type {value.dtype}, this {architecture} "
                     f"has {own[name].dtype}. Give an unquantised checkpoint."
                 )
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            # Looked at in the model's type: a float64 may be finite and its float32 not.
+            value = value.to(own[name].dtype)
+            if not bool(torch.isfinite(value).all()):
                 raise CheckpointMismatchError(
                     f"{place}: tensor {name!r} holds values that are not finite. "
                     "The file is damaged; fetch it again."

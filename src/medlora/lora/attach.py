@@ -81,19 +81,22 @@ def attach_adapters(
     adapted: dict[str, LoRALayer] = {}
     for name, parts in targets.items():
         base = _get_layer(model, name)
-        layer: LoRALayer
-        if isinstance(base, nn.Linear):
-            layer = LoRALinear(
-                base, rank=rank, alpha=alpha, scaling=scaling, dropout=dropout, parts=parts
-            )
-        elif isinstance(base, nn.Conv2d) and not parts:
-            layer = LoRAConv2d(base, rank=rank, alpha=alpha, scaling=scaling, dropout=dropout)
-        else:
-            raise TargetError(
-                f"Layer {name!r} is a {type(base).__name__}: a linear layer can be adapted in "
-                "whole or in parts, a convolution in whole, nothing else can. Choose other targets."
-            )
-        adapted[name] = layer
+        try:
+            if isinstance(base, nn.Linear):
+                adapted[name] = LoRALinear(
+                    base, rank=rank, alpha=alpha, scaling=scaling, dropout=dropout, parts=parts
+                )
+            elif isinstance(base, nn.Conv2d) and not parts:
+                adapted[name] = LoRAConv2d(
+                    base, rank=rank, alpha=alpha, scaling=scaling, dropout=dropout
+                )
+            else:
+                raise TargetError(
+                    f"A {type(base).__name__} cannot be adapted so: a linear layer can be, in "
+                    "whole or in parts, and a convolution in whole. Choose other targets."
+                )
+        except TargetError as error:
+            raise TargetError(f"Layer {name!r}: {error}") from error
     for name, layer in adapted.items():
         model.set_submodule(name, layer)
     return adapted

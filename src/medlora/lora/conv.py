@@ -1,7 +1,7 @@
 """A frozen convolution with a trainable low-rank update."""
 
+import copy
 import math
-from typing import cast
 
 import torch
 from timm.layers import Conv2dSame
@@ -119,21 +119,8 @@ class LoRAConv2d(nn.Module):
 
     def merged(self) -> nn.Conv2d:
         """A plain layer with the update added to a copy of the kernel."""
-        base = self.base
-        layer = type(base)(
-            base.in_channels,
-            base.out_channels,
-            cast(tuple[int, int], base.kernel_size),
-            stride=cast(tuple[int, int], base.stride),
-            padding=cast(tuple[int, int], base.padding),
-            dilation=cast(tuple[int, int], base.dilation),
-            groups=base.groups,
-            bias=base.bias is not None,
-            padding_mode=base.padding_mode,
-        ).to(device=base.weight.device, dtype=base.weight.dtype)
+        layer = copy.deepcopy(self.base)
         with torch.no_grad():
-            weight = base.weight.to(torch.promote_types(base.weight.dtype, torch.float32))
-            layer.weight.copy_(weight + self.delta_weight())
-            if base.bias is not None and layer.bias is not None:
-                layer.bias.copy_(base.bias)
-        return layer.requires_grad_(False)
+            # The update's type is the wider one: the sum is rounded once, by the copy.
+            layer.weight.copy_(self.delta_weight() + self.base.weight)
+        return layer

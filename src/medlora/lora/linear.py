@@ -1,5 +1,6 @@
 """A frozen linear layer with a trainable low-rank update on all or some of its outputs."""
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -95,12 +96,12 @@ class LoRALinear(nn.Module):
         """
         # Rows of one matrix, so that the update can be added in place: the base's product needs
         # its inputs for the gradient, not its outputs.
-        rows = inputs.flatten(0, -2)
+        rows = inputs.reshape(-1, self.base.in_features)
         outputs: Tensor = self.base(rows)
         down, up = self._stack_matrices(outputs.dtype)
         hidden = self.dropout(rows).to(outputs.dtype) @ down.t()
         outputs.addmm_(hidden, up.t())
-        return outputs.view(*inputs.shape[:-1], -1)
+        return outputs.view(*inputs.shape[:-1], self.base.out_features)
 
     def _stack_matrices(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """All parts as one product: (parts * rank, input), scaled, and (output, parts * rank).
@@ -132,19 +133,11 @@ class LoRALinear(nn.Module):
 
     def merged(self) -> nn.Linear:
         """A plain layer with the update added to a copy of the weight."""
-        layer = nn.Linear(
-            self.base.in_features,
-            self.base.out_features,
-            bias=self.base.bias is not None,
-            dtype=self.base.weight.dtype,
-            device=self.base.weight.device,
-        )
+        layer = copy.deepcopy(self.base)
         with torch.no_grad():
-            weight = self.base.weight.to(torch.promote_types(self.base.weight.dtype, torch.float32))
-            layer.weight.copy_(weight + self.delta_weight())
-            if self.base.bias is not None:
-                layer.bias.copy_(self.base.bias)
-        return layer.requires_grad_(False)
+            # The update's type is the wider one: the sum is rounded once, by the copy.
+            layer.weight.copy_(self.delta_weight() + self.base.weight)
+        return layer
 
 
 def _find_columns(base: nn.Linear, parts: tuple[str, ...]) -> dict[str, slice]:

@@ -20,7 +20,7 @@ from medlora.task.fields import (
     read_text,
     read_title,
 )
-from medlora.task.records import AdapterSettings, BackboneReference, Scaling, SelfCheck
+from medlora.task.records import AdapterSettings, BackboneReference, SelfCheck
 from medlora.task.strict_json import show_value
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "AdapterSettings",
     "BackboneReference",
     "Method",
-    "Scaling",
     "SelfCheck",
     "TaskCard",
     "check_format_version",

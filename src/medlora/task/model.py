@@ -1,11 +1,13 @@
 """A task in memory: a backbone with the task's adapter on it, and its head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from medlora.backbones.attention import FasterAttentionGradient
 from medlora.backbones.copying import copy_network
+from medlora.backbones.linear import freeze_linears
 from medlora.backbones.spec import choose_patterns
 from medlora.backbones.weights import Backbone
 from medlora.errors import TargetError, TaskFileError
@@ -28,7 +30,12 @@ class TaskModel(nn.Module):
         method: `lora` trains an adapter and the head, `linear` the head, `full` everything.
         adapter: Size and place of the adapter; for the method `lora`.
         dtype: Type that the frozen part is held and computed in.
-        trained: Names of backbone parameters that are trained beside the adapter.
+        trained: Names of backbone parameters that are trained beside the adapter. The modules
+            that they belong to are held in float32.
+
+    Raises:
+        TargetError: The adapter's layers or the trained parameters are not this backbone's, or
+            cannot be adapted or trained.
 
     Attributes:
         network: The backbone with the adapter on it.
@@ -52,9 +59,11 @@ class TaskModel(nn.Module):
         held = torch.float32 if full else dtype
         self.network = copy_network(backbone.model, held, share=not full)
         self.network.requires_grad_(full).eval()
+        if not full:
+            freeze_linears(self.network)
         self.trained = () if full else tuple(trained)
-        for name in self.trained:
-            _train_parameter(self.network, name)
+        layers = adapter.layers if adapter and method == "lora" else {}
+        _train_parameters(self.network, backbone.model, self.trained, adapted=layers)
         if method == "lora":
             if adapter is None:
                 raise TargetError("The method lora needs adapter settings: rank, alpha, layers.")
@@ -83,7 +92,8 @@ class TaskModel(nn.Module):
 
     def extract_features(self, images: Tensor) -> Tensor:
         """The adapted backbone's features, float32 (batch, feature)."""
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.mixes_types):
+        autocast = torch.autocast(images.device.type, dtype=self.dtype, enabled=self.mixes_types)
+        with autocast, FasterAttentionGradient():
             features: Tensor = self.network(images.to(self.dtype))
         return features.float()
 
@@ -193,11 +203,28 @@ def _floating_buffers(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _train_parameter(network: nn.Module, name: str) -> None:
-    module_name, _, leaf = name.rpartition(".")
-    module = network.get_submodule(module_name)
-    frozen = getattr(module, leaf)
-    setattr(module, leaf, nn.Parameter(frozen.detach().float().clone()))
+def _train_parameters(
+    network: nn.Module, original: nn.Module, names: Sequence[str], *, adapted: Collection[str]
+) -> None:
+    """Make parameters trainable, each in a module that holds the original's values in float32."""
+    known = dict(original.named_parameters())
+    for name in names:
+        module_name, _, leaf = name.rpartition(".")
+        if name not in known or module_name in adapted:
+            fault = "it carries an adapter" if name in known else "there is none"
+            raise TargetError(
+                f"The backbone's parameter {name!r} cannot be trained: {fault}. "
+                "Choose among the parameters of its normalisation layers."
+            )
+        module, source = network.get_submodule(module_name), original.get_submodule(module_name)
+        # Normalisations refuse parameters and statistics of different types.
+        for key, value in source.named_parameters(recurse=False):
+            if not module.get_parameter(key).requires_grad:
+                setattr(module, key, nn.Parameter(value.detach().float(), requires_grad=False))
+        for key, statistics in source.named_buffers(recurse=False):
+            if statistics.is_floating_point():
+                setattr(module, key, statistics.float())
+        setattr(module, leaf, nn.Parameter(known[name].detach().float().clone()))
 
 
 def _is_low_rank_path(network: nn.Module, name: str) -> bool:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
-from medlora.errors import SelfCheckError
+from medlora.errors import SelfCheckError, TargetError, TaskFileError
 from medlora.preprocessing import Preprocessing
 from medlora.task.file import Task, check_backbone
 from medlora.task.model import TaskModel
@@ -43,15 +43,18 @@ def build_model(
     expected = card.backbone.fingerprint if card.method == "full" else backbone.fingerprint
     check_backbone(task, backbone.name, expected, place)
     trained = [name.removeprefix(_TRAINED) for name in task.tensors if name.startswith(_TRAINED)]
-    model = TaskModel(
-        backbone,
-        len(card.classes),
-        method=card.method,
-        adapter=card.adapter,
-        dtype=dtype,
-        trained=() if card.method == "full" else trained,
-    )
-    model.load_tensors(task.tensors)
+    try:
+        model = TaskModel(
+            backbone,
+            len(card.classes),
+            method=card.method,
+            adapter=card.adapter,
+            dtype=dtype,
+            trained=() if card.method == "full" else trained,
+        )
+        model.load_tensors(task.tensors)
+    except (TargetError, TaskFileError) as error:
+        raise TaskFileError(f"Task {card.name!r} ({place}): {error}") from error
     return model.eval().to(device)
 
 

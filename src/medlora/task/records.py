@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
+from medlora.lora.scaling import Scaling
 from medlora.task.fields import (
     check_record,
     describe_fault,
@@ -15,8 +16,6 @@ from medlora.task.fields import (
     read_text,
     read_title,
 )
-
-Scaling = Literal["alpha/rank", "alpha/sqrt(rank)"]
 
 MAX_RANK = 65_536
 MAX_IMAGES = 1024
