@@ -82,7 +82,7 @@ def _arm(
 
 def plan_arms(contrast: str) -> list[Arm]:
     """All arms; three rates each, a factor of about three apart."""
-    tiny = {"epochs": 6, "try_epochs": 2, "seeds": (0, 1, 2), "contrast": contrast}
+    tiny = {"epochs": 3, "try_epochs": 1, "seeds": (0, 1, 2), "contrast": contrast}
     return [
         _arm(TINY, "linear", (1e-3, 3e-3, 1e-2), **tiny),
         _arm(TINY, "lora", (1e-3, 3e-3, 1e-2), **tiny),
@@ -91,7 +91,7 @@ def plan_arms(contrast: str) -> list[Arm]:
             CLIP,
             "lora",
             (3e-4, 1e-3, 3e-3),
-            epochs=5,
+            epochs=4,
             try_epochs=1,
             seeds=(0,),
             contrast=contrast,
