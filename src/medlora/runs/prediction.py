@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from medlora.evaluate.predict import predict_batch
 from medlora.preprocessing import Preprocessing
 from medlora.runs.opened import OpenedTask
 from medlora.runs.scoring import join_names
+
+_Prepared: TypeAlias = npt.NDArray[np.uint8] | str
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def predict_images(
     """
     preprocessing = task.card.preprocessing
     with ThreadPoolExecutor(n_threads, thread_name_prefix="medlora-decode") as pool:
-        waiting: deque[list[tuple[str, Future[npt.NDArray[np.uint8]]]]] = deque()
+        waiting: deque[list[tuple[str, Future[_Prepared]]]] = deque()
         for names in _batch(locations, batch_size):
             waiting.append(
                 [(name, pool.submit(_prepare, source, name, preprocessing)) for name in names]
@@ -79,23 +82,30 @@ def _batch(locations: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _prepare(
-    source: ImageSource, location: str, preprocessing: Preprocessing
-) -> npt.NDArray[np.uint8]:
-    return prepare_image(decode_image(source.read_bytes(location), location), preprocessing)
+def _prepare(source: ImageSource, location: str, preprocessing: Preprocessing) -> _Prepared:
+    """The image, or what is wrong with it.
+
+    An error that left here would hold its future, and the future it: for many bad files that
+    is much memory until it is collected.
+    """
+    try:
+        return prepare_image(decode_image(source.read_bytes(location), location), preprocessing)
+    except UnreadableImageError as error:
+        return error.reason
 
 
 def _answer(
-    task: OpenedTask, batch: Sequence[tuple[str, Future[npt.NDArray[np.uint8]]]]
+    task: OpenedTask, batch: Sequence[tuple[str, Future[_Prepared]]]
 ) -> Iterator[Prediction]:
     card = task.card
     pixels: list[npt.NDArray[np.uint8]] = []
     errors: dict[int, str] = {}
     for place, (_, future) in enumerate(batch):
-        try:
-            pixels.append(future.result())
-        except UnreadableImageError as error:
-            errors[place] = error.reason
+        found = future.result()
+        if isinstance(found, str):
+            errors[place] = found
+        else:
+            pixels.append(found)
     answers: Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]] = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels))
