@@ -1,6 +1,7 @@
 """A task in memory: a backbone with the task's adapter on it, and its head."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,9 @@ class TaskModel(nn.Module):
     def extract_features(self, images: Tensor) -> Tensor:
         """The adapted backbone's features, float32 (batch, feature)."""
         autocast = torch.autocast(images.device.type, dtype=self.dtype, enabled=self.mixes_types)
-        with autocast, FasterAttentionGradient():
+        # The other gradient is for processors alone; looking for it costs time at every call.
+        on_processor = images.device.type == "cpu" and torch.is_grad_enabled()
+        with autocast, FasterAttentionGradient() if on_processor else nullcontext():
             features: Tensor = self.network(images.to(self.dtype))
         return features.float()
 
