@@ -44,7 +44,25 @@ class _FusedProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return gradient @ weight, None, None
+        return _multiply_rows(gradient, weight), None, None
+
+
+def _multiply_rows(gradient: Tensor, weight: Tensor) -> Tensor:
+    """`gradient @ weight`, without the work for rows that are zero where most of them are.
+
+    A network that answers with its class token gives no gradient to the other tokens after its
+    last attention, which would be products of zeros in three quarters of a block.
+    """
+    rows = gradient.reshape(-1, gradient.shape[-1])
+    # One row tells whether it is worth looking at all of them.
+    if len(rows) == 0 or bool(rows[-1].any()):
+        return gradient @ weight
+    (chosen,) = rows.any(dim=1).nonzero(as_tuple=True)
+    if 2 * len(chosen) > len(rows):
+        return gradient @ weight
+    product = rows.new_zeros(len(rows), weight.shape[1])
+    product[chosen] = rows[chosen] @ weight
+    return product.view(*gradient.shape[:-1], weight.shape[1])
 
 
 def freeze_linears(network: nn.Module) -> None:
@@ -71,8 +89,17 @@ def _applies(inputs: Tensor, weight: Tensor) -> bool:
 
 
 def _find_fused_product() -> bool:
-    """Whether this PyTorch has the operation, which is not part of its public interface."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this PyTorch has the operation, and this processor bf16.
+
+    Neither the operation nor the question is part of PyTorch's public interface, so both are
+    looked for, and nothing but time is lost without them.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(
+        torch.ops.mkldnn, "_linear_pointwise"
+    ):
+        return False
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(ask and ask())
 
 
 _HAS_FUSED_PRODUCT = _find_fused_product()
