@@ -1,5 +1,6 @@
 """Table of kind `training-speed`: ways of training one backbone, measured within one run."""
 
+from statistics import median
 from typing import Any
 
 from benchmarks.result_fields import ResultError, field, format_table
@@ -8,13 +9,13 @@ Row = dict[str, Any]
 
 
 def render_training_speed(result: Row) -> str:
-    """What was measured, the contenders, and the ratios between them.
+    """What was measured, the contenders, the ratios between them, and what is to be added.
 
     The ratios are computed here from the rows, so that they cannot contradict them.
 
     Args:
-        result: `{"setting": ..., "rows": [...], "ratios": [...]}` as benchmarks/README.md
-            describes it.
+        result: `{"setting": ..., "rows": [...], "ratios": [...], "data": {...}, "notes": [...]}`
+            as benchmarks/README.md describes it.
 
     Raises:
         ResultError: A field is missing, or a ratio names no row or no measure.
@@ -25,6 +26,9 @@ def render_training_speed(result: Row) -> str:
         parts.insert(0, str(result["setting"]))
     if result.get("ratios"):
         parts.append(_render_ratios(result["ratios"], rows))
+    if result.get("data"):
+        parts.append(_describe_data(result["data"]))
+    parts += result.get("notes", [])
     return "\n\n".join(parts)
 
 
@@ -62,21 +66,44 @@ def _render_ratios(ratios: list[Row], rows: list[Row]) -> str:
     lines = []
     for ratio in ratios:
         measure = field(ratio, "measure")
-        top, bottom = (_measured(named, field(ratio, side), measure) for side in ("of", "to"))
-        value = top / bottom
+        value = _compare(*(_find_row(named, field(ratio, side)) for side in ("of", "to")), measure)
         aim, reached = _judge(ratio, value)
         label = f"{ratio['of']} to {ratio['to']}: {measure.replace('_', ' ')}"
         lines.append([label, f"{value:.2f}", aim, reached])
     return format_table(["ratio", "measured", "aim", "reached"], lines)
 
 
-def _measured(named: dict[str, Row], name: str, measure: str) -> float:
+def _find_row(named: dict[str, Row], name: str) -> Row:
     if name not in named:
         raise ResultError(f"a ratio names {name!r}, and the rows are {sorted(named)}")
-    value = float(field(named[name], measure))
-    if value <= 0:
-        raise ResultError(f"{measure} of {name!r} is {value}, and a ratio needs a positive one")
-    return value
+    return named[name]
+
+
+def _compare(top: Row, bottom: Row, measure: str) -> float:
+    """The ratio; of speeds, where both rows tell of the same rounds, the median over these."""
+    rounds = [row.get("repeats") or [] for row in (top, bottom)]
+    if measure == "images_per_second" and rounds[0] and len(rounds[0]) == len(rounds[1]):
+        pairs = zip(*rounds, strict=True)
+    else:
+        pairs = iter([(field(top, measure), field(bottom, measure))])
+    ratios = []
+    for pair in pairs:
+        for row, value in zip((top, bottom), pair, strict=True):
+            if value <= 0:
+                raise ResultError(
+                    f"{measure} of {row['name']!r} is {float(value)}, "
+                    "and a ratio needs a positive one"
+                )
+        ratios.append(float(pair[0]) / float(pair[1]))
+    return median(ratios)
+
+
+def _describe_data(data: Row) -> str:
+    return (
+        f"Reading from the cache and augmentation take {100 * field(data, 'share'):.1f} % of the "
+        f"time of a step (aim: under 5 %), and {100 * field(data, 'share_with_decoding'):.1f} % "
+        f"where the decoding of the first of {field(data, 'epochs')} epochs is counted in."
+    )
 
 
 def _judge(ratio: Row, value: float) -> tuple[str, str]:

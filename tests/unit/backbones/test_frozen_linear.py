@@ -47,6 +47,30 @@ def test_the_gradient_of_the_input_is_the_same():
     assert frozen.weight.grad is None and frozen.bias.grad is None
 
 
+@pytest.mark.parametrize("kept", [[0], [0, 4, 9], [0, 1, 2, 3, 4, 5, 6, 7], []])
+def test_rows_without_gradient_get_none(kept):
+    """As after the last attention of a network that answers with its class token."""
+    plain, frozen = make_pair(torch.bfloat16)
+    gradient = torch.zeros(2, 5, 40).bfloat16()
+    gradient.view(10, 40)[kept] = torch.randn(len(kept), 40).bfloat16()
+    gradients = []
+    for layer in (plain, frozen):
+        leaf = torch.randn(2, 5, 24).bfloat16().requires_grad_()
+        layer(leaf).backward(gradient)
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-2, atol=0)
+    assert gradients[1].view(10, 24).any(dim=1).nonzero().flatten().tolist() == kept
+
+
+def test_a_gradient_that_is_no_number_is_not_taken_for_zero():
+    _, frozen = make_pair(torch.bfloat16)
+    leaf = torch.randn(4, 24).bfloat16().requires_grad_()
+    gradient = torch.zeros(4, 40).bfloat16()
+    gradient[1, 3] = torch.nan
+    frozen(leaf).backward(gradient)
+    assert leaf.grad.isnan().any(dim=1).tolist() == [False, True, False, False]
+
+
 def test_weights_are_shared_and_frozen():
     network = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
     pointers = [parameter.data_ptr() for parameter in network.parameters()]
