@@ -12,3 +12,30 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real images and weights of {folder}, which is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes of small images, 14 each, that brightness tells apart."""
+    from run_samples import write_images
+
+    return write_images(tmp_path_factory.mktemp("data") / "images")
+
+
+@pytest.fixture(scope="session")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on `images`, good at its task; not to be written to."""
+    from run_samples import train
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = train(images, folder, epochs=4, learning_rate=0.01)
+    assert result.ended == "finished"
+    return folder
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Decoded images of this test lie apart from the user's."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MEDLORA_CACHE", str(folder))
+    return folder

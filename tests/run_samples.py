@@ -3,7 +3,7 @@
 import csv
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -92,26 +92,3 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     raise AssertionError("the entry point always exits")
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two classes."""
-    return write_images(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture(scope="session")
-def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run on `images`, good at its task."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    result = train(images, folder, epochs=4, learning_rate=0.01)
-    assert result.ended == "finished"
-    return folder
-
-
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Decoded images of this test lie apart from the user's."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("MEDLORA_CACHE", str(folder))
-    yield folder
