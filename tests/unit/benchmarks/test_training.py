@@ -162,6 +162,19 @@ def test_a_result_says_who_took_part_and_how() -> None:
     )
 
 
+def test_a_second_may_be_one_of_the_processor() -> None:
+    rounds = {
+        contestant.name: [{"seconds": 8.0, "processor_seconds": 4.0}] for contestant in CONTESTANTS
+    }
+    memory: dict[str, dict[str, int]] = {contestant.name: {} for contestant in CONTESTANTS}
+    seconds = {"decoding": 1.0, "reading": 1.0, "augmentation": 1.0}
+    result = training.summarise(
+        TINY, rounds, memory, seconds, auto_precision="fp32", clock="processor"
+    )
+    assert {row["images_per_second"] for row in result["rows"]} == {0.5}
+    assert result["setting"].endswith("A second is one of processor time.")
+
+
 def test_the_faster_way_in_bf16_is_compared() -> None:
     result = planted_result()
     compared = {ratio["to"] for ratio in result["ratios"]}
@@ -201,7 +214,7 @@ def test_a_contest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }
     monkeypatch.setattr(training, "hold_contest", lambda *_: (rounds, memory))
     seconds = {"decoding": 0.1, "reading": 0.1, "augmentation": 0.1}
-    monkeypatch.setattr(training, "time_data", lambda _: seconds)
+    monkeypatch.setattr(training, "time_data", lambda *_: seconds)
     monkeypatch.setattr("os.getloadavg", lambda: (3.25, 0.0, 0.0))
     assert training.main(["--quick"], folder=tmp_path) == 0
     assert list(tmp_path.iterdir()) == []
@@ -211,7 +224,8 @@ def test_a_contest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert '"Hot."' in written
 
 
-def test_times_of_images_are_positive() -> None:
-    seconds = time_data(TINY)
+@pytest.mark.parametrize("clock", ["wall", "processor"])
+def test_times_of_images_are_positive(clock: str) -> None:
+    seconds = time_data(TINY, clock)
     assert set(seconds) == {"decoding", "reading", "augmentation"}
     assert all(value > 0 for value in seconds.values())
