@@ -42,6 +42,10 @@ PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 
+# So that the table of the classes fits into 80 columns.
+SHORT_NAMES = {"specificity": "spec.", "precision": "prec.", "average_precision": "AP"}
+
+
 def open_cache(folder: Path | None, size_gb: float) -> "ImageCache":
     """The cache of decoded images that the user asked for."""
     from medlora.data.cache import default_cache
@@ -149,10 +153,10 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     console.print(overall)
     names = list(next(iter(evaluation["per_class"].values())))
     per_class = Table()
-    per_class.add_column("class")
+    per_class.add_column("class", overflow="fold")
     per_class.add_column("images", justify="right")
     for name in names:
-        per_class.add_column(name.replace("_", " "), justify="right")
+        per_class.add_column(SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
     for (label, row), count in zip(
         evaluation["per_class"].items(), evaluation["counts"], strict=True
     ):
