@@ -125,37 +125,58 @@ def run_once(data: Path, folder: Path, settings: TrainSettings, precision: str) 
     start_run(plan, folder, cache=cache, progress=show_line)
 
 
-def choose_rate(data: Path, folder: Path, arm: Arm, precision: str) -> tuple[float, list[Any]]:
-    """Try every rate with seed 0; the best by validation AUROC, then by loss."""
+def run_arm(data: Path, runs: Path, arm: Arm, precision: str) -> None:
+    """Try every rate with seed 0, then run the best with every seed."""
+    print(arm.name, file=sys.stderr, flush=True)
+    folder = runs / arm.name
+    for rate in arm.rates:
+        settings = replace(arm.settings, learning_rate=rate, epochs=arm.try_epochs, seed=0)
+        run_once(data, _try_folder(folder, rate), settings, precision)
+    rate, _ = choose_rate(folder, arm)
+    for seed in arm.seeds:
+        settings = replace(arm.settings, learning_rate=rate, seed=seed)
+        run_once(data, _seed_folder(folder, seed), settings, precision)
+
+
+def choose_rate(folder: Path, arm: Arm) -> tuple[float, list[dict[str, float]]]:
+    """The best rate by validation AUROC, then by loss, and what each try reached."""
     tried = []
     for rate in arm.rates:
-        place = folder / f"try-{rate:g}"
-        settings = replace(arm.settings, learning_rate=rate, epochs=arm.try_epochs, seed=0)
-        run_once(data, place, settings, precision)
-        history = json.loads(RunFolder(place).history.read_text())
-        best = max(_rank(row) for row in history)
-        tried.append({"learning_rate": rate, "val_auroc": best[0], "val_loss": -best[1]})
+        history = json.loads(RunFolder(_try_folder(folder, rate)).history.read_text())
+        auroc, negative_loss = max(_rank(row) for row in history)
+        tried.append({"learning_rate": rate, "val_auroc": auroc, "val_loss": -negative_loss})
     chosen = max(tried, key=lambda row: (row["val_auroc"], -row["val_loss"]))
     return chosen["learning_rate"], tried
+
+
+def is_finished(folder: Path, arm: Arm) -> bool:
+    """Whether every try and every seed of an arm has its report."""
+    places = [_try_folder(folder, rate) for rate in arm.rates]
+    places += [_seed_folder(folder, seed) for seed in arm.seeds]
+    return all(RunFolder(place).report.is_file() for place in places)
+
+
+def read_arm(runs: Path, arm: Arm) -> list[dict[str, Any]]:
+    """The rows of a finished arm: each seed on all test images and on those not seen."""
+    folder = runs / arm.name
+    rate, tried = choose_rate(folder, arm)
+    rows = []
+    for seed in arm.seeds:
+        rows += _read_rows(RunFolder(_seed_folder(folder, seed)), arm, seed, rate, tried)
+    return rows
+
+
+def _try_folder(folder: Path, rate: float) -> Path:
+    return folder / f"try-{rate:g}"
+
+
+def _seed_folder(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed}"
 
 
 def _rank(row: dict[str, float]) -> tuple[float, float]:
     figures = {key.removeprefix("val_"): value for key, value in row.items()}
     return rank_epoch(figures, "auroc")
-
-
-def run_arm(data: Path, runs: Path, arm: Arm, precision: str) -> list[dict[str, Any]]:
-    """The rows of one arm: each seed on all test images and on those not seen in training."""
-    print(arm.name, file=sys.stderr, flush=True)
-    folder = runs / arm.name
-    rate, tried = choose_rate(data, folder, arm, precision)
-    rows = []
-    for seed in arm.seeds:
-        place = RunFolder(folder / f"seed-{seed}")
-        settings = replace(arm.settings, learning_rate=rate, seed=seed)
-        run_once(data, place.path, settings, precision)
-        rows += _read_rows(place, arm, seed, rate, tried)
-    return rows
 
 
 def _read_rows(
@@ -193,22 +214,24 @@ def _read_rows(
 
 
 def main() -> None:
-    """Run what is missing, then write the result file and print how to make the tables."""
+    """Run what is missing, then write the figures of every arm that is finished."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/brain_tumor_mri"))
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/brain-tumor-mri"))
     parser.add_argument("--contrast", default="none", help="none, equalize or clahe")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
-    parser.add_argument("--only", help="run the arms whose name contains this, write no result")
+    parser.add_argument("--only", help="run no arms but those whose name contains this")
     arguments = parser.parse_args()
-    rows = []
-    for arm in plan_arms(arguments.contrast):
-        if arguments.only and arguments.only not in arm.name:
-            continue
-        rows += run_arm(arguments.data, arguments.runs, arm, arguments.precision)
-    if arguments.only:
-        return
-    path = write_result(NAME, "real-tasks", {"rows": rows}, seed=0)
+    arms = plan_arms(arguments.contrast)
+    for arm in arms:
+        if arguments.only is None or arguments.only in arm.name:
+            run_arm(arguments.data, arguments.runs, arm, arguments.precision)
+    finished = [arm for arm in arms if is_finished(arguments.runs / arm.name, arm)]
+    result = {
+        "rows": [row for arm in finished for row in read_arm(arguments.runs, arm)],
+        "not_run": [arm.name for arm in arms if arm not in finished],
+    }
+    path = write_result(NAME, "real-tasks", result, seed=0)
     print(f"{path} written; make docs writes the tables from it")
 
 
