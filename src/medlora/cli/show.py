@@ -41,6 +41,8 @@ def _print_card(card: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
     adapter = card["adapter"]
     if adapter:
         layers = list(adapter["layers"])

@@ -153,8 +153,8 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     console.print(overall)
     names = list(next(iter(evaluation["per_class"].values())))
     per_class = Table()
-    per_class.add_column("class", overflow="fold")
-    per_class.add_column("images", justify="right")
+    per_class.add_column("class", overflow="fold", min_width=12)
+    per_class.add_column("images", justify="right", no_wrap=True)
     for name in names:
         per_class.add_column(SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
     for (label, row), count in zip(
@@ -166,7 +166,7 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
 
 def _format(estimate: Mapping[str, Any]) -> tuple[str, str]:
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    shown = value if isinstance(value, str) else f"{value:.3f}"
+    shown = "undef." if isinstance(value, str) else f"{value:.3f}"
     interval = "" if isinstance(low, str) else f"{low:.3f} to {high:.3f}"
     return shown, interval
 

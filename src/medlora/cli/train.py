@@ -180,7 +180,7 @@ def train_task(
             plan = RunPlan(
                 data=str(source),
                 settings=settings,
-                name=name or source.stem,
+                name=name or _name_task(source),
                 weights=_locate_weights(weights),
                 group_by=group_by,
                 skip_unreadable=skip_unreadable,
@@ -239,3 +239,8 @@ def _locate_weights(weights: str | None) -> str | None:
     if weights is None or weights == "random":
         return weights
     return str(Path(weights).resolve())
+
+
+def _name_task(data: Path) -> str:
+    """The data's name; that of their folder where the file's own says nothing."""
+    return data.parent.name if data.stem.lower() in ("manifest", "labels", "split") else data.stem

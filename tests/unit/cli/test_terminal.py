@@ -84,4 +84,4 @@ def test_undefined_scores_are_printed_as_a_word(capsys) -> None:
     out = capsys.readouterr().out
     assert "0.500" in out
     assert "0.250 to 0.750" in out
-    assert out.count("undefined") == 2
+    assert out.count("undef.") == 2
