@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.table import read_table
+from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError
 from medlora.evaluate.predict import predict_rows
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
-from medlora.runs.preparing import PreparedData, find_seen, prepare_data
+from medlora.runs.preparing import PreparedData, find_seen, prepare_table
 from medlora.runs.scoring import Scores, score_rows
 
 
@@ -56,23 +56,18 @@ def evaluate_task(
         DataError: The split is empty, or the data have a class that the task does not know.
     """
     card = task.card
-    _check_split(path, split, group_by, card.classes)
-    data = prepare_data(
-        path,
-        card.preprocessing,
-        cache,
-        group_by=group_by,
-        classes=card.classes,
-        skip_unreadable=skip_unreadable,
-        progress=progress,
-    )
-    table = data.table
+    table = read_table(path, group_by=group_by, classes=card.classes)
+    _check_split(table, split, path)
     if table.multi_label != card.multi_label:
         kinds = {True: "any number of labels", False: "one label"}
         raise DataError(
             f"{table.name} gives each image {kinds[table.multi_label]}, task {card.name!r} gives "
             f"{kinds[card.multi_label]}. Evaluate it on data of its own kind."
         )
+    data = prepare_table(
+        table, card.preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
+    )
+    table = data.table
     rows = np.arange(table.n_images) if split == "all" else table.rows_in(split)
     answers = predict_rows(
         task.model,
@@ -94,12 +89,9 @@ def evaluate_task(
     return TaskEvaluation(data, scores, split)
 
 
-def _check_split(path: Path, split: str, group_by: str | None, classes: tuple[str, ...]) -> None:
+def _check_split(table: ImageTable, split: str, path: Path) -> None:
     """Refuse a split that the data do not have, before any image is decoded."""
-    if split == "all":
-        return
-    table = read_table(path, group_by=group_by, classes=classes)
-    if len(table.rows_in(split)):
+    if split == "all" or len(table.rows_in(split)):
         return
     found = sorted({own for own in table.splits if own}) or ["none"]
     raise DataError(

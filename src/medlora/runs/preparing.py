@@ -59,7 +59,6 @@ def prepare_data(
     group_by: str | None = None,
     classes: Sequence[str] | None = None,
     skip_unreadable: bool = False,
-    rows_of: str | None = None,
     progress: Progress = silent,
 ) -> PreparedData:
     """Read the table, decode and hash every image, and leave out or refuse the unreadable.
@@ -71,7 +70,6 @@ def prepare_data(
         group_by: Manifest column of groups.
         classes: A task's classes, where they are fixed.
         skip_unreadable: Leave unreadable images out.
-        rows_of: Only this split's rows; all where it is None.
         progress: Told after every image.
 
     Raises:
@@ -79,8 +77,24 @@ def prepare_data(
         UnreadableImagesError: Images cannot be decoded and are not to be skipped.
     """
     table = read_table(path, group_by=group_by, classes=classes)
-    if rows_of is not None:
-        table = table.select(table.rows_in(rows_of))
+    return prepare_table(
+        table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
+    )
+
+
+def prepare_table(
+    table: ImageTable,
+    preprocessing: Preprocessing,
+    cache: ImageCache | NoCache,
+    *,
+    skip_unreadable: bool = False,
+    progress: Progress = silent,
+) -> PreparedData:
+    """The same for a table that has been read already; the arguments are `prepare_data`'s.
+
+    Raises:
+        UnreadableImagesError: Images cannot be decoded and are not to be skipped.
+    """
     store = PreparedImages(table.source, table.locations, preprocessing, cache)
     scan = scan_images(table, store, progress)
     table, scan = leave_out_unreadable(table, scan, skip=skip_unreadable)
