@@ -1,0 +1,1 @@
+"""Tasks in the formats of other programs: PEFT adapters, plain checkpoints, ONNX."""
