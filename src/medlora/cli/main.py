@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from medlora import __version__
-from medlora.cli import check, demo, evaluate, phantoms, predict, show, train
+from medlora.cli import check, demo, evaluate, phantoms, predict, show, tasks, train
 from medlora.errors import MedLoRAError
 
 # Every error in how a command is called derives from this; where its class lies depends on
@@ -34,6 +34,7 @@ app.command("predict")(predict.predict_files)
 app.command("show")(show.show_task)
 app.command("phantoms")(phantoms.draw_phantoms)
 app.command("demo")(demo.run_demo)
+app.add_typer(tasks.app, name="tasks")
 
 
 @app.callback(invoke_without_command=True)
