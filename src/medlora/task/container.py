@@ -11,6 +11,7 @@ Reference:
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from medlora.errors import TaskFileError
 from medlora.task.strict_json import format_json, parse_json, show_value
@@ -104,11 +105,27 @@ def _format_member(name: str, value: object) -> str:
     )
 
 
+def read_head(stream: BinaryIO) -> bytes:
+    """As much of a file as `read_header` looks at, and nothing of the tensors.
+
+    Args:
+        stream: The file, at its beginning.
+
+    Returns:
+        Less than the header's stated length where the file ends early, or where the length is
+        beyond what is read at all.
+    """
+    start = stream.read(_LENGTH_BYTES)
+    n_header = int.from_bytes(start, "little")
+    # Two bytes are enough to tell a header that is too large from a file that is too short.
+    return start + stream.read(n_header if 2 <= n_header <= MAX_HEADER_BYTES else 2)
+
+
 def read_header(content: bytes, place: str) -> tuple[dict[str, object], int]:
     """The header as JSON, and where the tensors' bytes begin.
 
     Args:
-        content: The whole file.
+        content: The whole file, or what `read_head` gives of it.
         place: The file's name, for errors.
 
     Raises:

@@ -15,22 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlora.errors import SettingsError, TaskFileError, WrongBackboneError
+from medlora.errors import SettingsError, TaskFileError
 from medlora.storage import read_file, write_atomically
-from medlora.task.card import TaskCard, check_format_version
+from medlora.task.card import TaskCard
 from medlora.task.container import (
     MAX_HEADER_BYTES,
     MAX_METADATA_BYTES,
     TensorEntry,
     format_header,
     order_names,
-    read_entries,
-    read_header,
-    read_metadata,
 )
-from medlora.task.fields import check_keys
+from medlora.task.heading import check_card_backbone, parse_heading
 from medlora.task.layout import check_layout
-from medlora.task.strict_json import format_json, parse_json, show_value
+from medlora.task.strict_json import format_json, show_value
 
 SaveType = Literal["float32", "float16", "bfloat16"]
 
@@ -124,26 +121,21 @@ def unpack_task(content: bytes, place: str) -> Task:
         TaskFileError: It is truncated, tampered with, no task file, or not what its card
             says.
     """
-    header, begin = read_header(content, place)
-    metadata = read_metadata(header, place).encode("utf-8", errors="replace")
-    envelope = parse_json(metadata, part="card", place=place, max_bytes=MAX_METADATA_BYTES)
-    _check_version(envelope, place)
-    located = read_entries(header, len(content) - begin, place)
-    card, digest = _read_envelope(envelope, place)
-    entries = {name: entry for name, (entry, _) in located.items()}
-    check_layout(card, entries, place)
+    heading = parse_heading(content, len(content), place)
+    card, entries = heading.card, heading.entries
     views = {
-        name: memoryview(content)[begin + offset : begin + offset + entry.n_bytes]
-        for name, (entry, offset) in located.items()
+        name: memoryview(content)[begin : begin + entries[name].n_bytes]
+        for name, begin in heading.offsets.items()
     }
     card_text = format_json(card.to_dict())
-    if _digest_task(card_text, entries, views) != digest:
+    if _digest_task(card_text, entries, views) != heading.sha256:
         raise TaskFileError(
             f"{place}: its content does not match the digest in its metadata. It was damaged "
             "or changed after it was saved; copy it again from where it was saved."
         )
     # The digest speaks of the values; this leaves no second spelling of them either.
-    if format_header(_format_metadata(card_text, digest), entries) != content[:begin]:
+    head = format_header(_format_metadata(card_text, heading.sha256), entries)
+    if head != content[: heading.n_head_bytes]:
         raise TaskFileError(
             f"{place}: its header is not spelt as MedLoRA spells it. Another program rewrote "
             "the file; copy it again from where it was saved."
@@ -216,37 +208,7 @@ def check_backbone(task: Task, name: str, fingerprint: str, place: str) -> None:
     Raises:
         WrongBackboneError: Name or fingerprint differ.
     """
-    expected = task.card.backbone
-    if (name, fingerprint) == (expected.name, expected.fingerprint):
-        return
-    shown = "" if name == expected.name else name
-    raise WrongBackboneError(
-        f"Task {task.card.name!r} was trained on backbone "
-        f"{expected.name}@{expected.fingerprint[:6]}; this is {shown}@{fingerprint[:6]} "
-        f"({place}). Load that backbone's weights, or train the task again."
-    )
-
-
-def _check_version(envelope: object, place: str) -> None:
-    # It comes first: a later format may differ in all that is checked after it.
-    values = envelope.get("card") if isinstance(envelope, dict) else None
-    if isinstance(values, dict) and "format_version" in values:
-        check_format_version(values["format_version"], place)
-
-
-def _read_envelope(envelope: object, place: str) -> tuple[TaskCard, str]:
-    try:
-        record = check_keys(envelope, ("card", "sha256"), "")
-        card = TaskCard.from_dict(record["card"])
-    except TaskFileError as error:
-        raise TaskFileError(
-            f"{place}: {error} The file is damaged or was changed after it was saved; copy it "
-            "again from where it was saved."
-        ) from error
-    digest = record["sha256"]
-    if not isinstance(digest, str):
-        raise TaskFileError(f"{place}: its digest is {show_value(digest)}, which is no text.")
-    return card, digest
+    check_card_backbone(task.card, name, fingerprint, place)
 
 
 def _format_metadata(card_text: str, digest: str) -> str:
