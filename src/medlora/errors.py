@@ -81,6 +81,10 @@ class SelfCheckError(TaskFileError):
     """A loaded task does not give the answers that were stored in its file."""
 
 
+class TaskBankError(MedLoRAError):
+    """A bank does not hold a task that is asked for, or holds another one of that name."""
+
+
 class TrainingError(MedLoRAError):
     """Training cannot go on, or its result cannot be trusted."""
 

@@ -1,62 +1,23 @@
 """What every family of backbones owes: an adapter that starts as nothing, and stays apart."""
 
-from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
-from medlora.backbones import weights
 from medlora.backbones.fingerprint import compute_fingerprint
-from medlora.backbones.weights import Backbone, load_backbone
 from medlora.lora.attach import find_adapters, merge_adapters
 from medlora.task.card import BackboneReference, TaskCard
 from medlora.task.file import Task, pack_task, unpack_task
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from medlora.task.opening import build_model
+from tests.contract.family_samples import SETTINGS, SIDE, create_small, draw_backbone
 
-SIDE = 64
 DTYPES = [torch.float32, torch.bfloat16]
-# timm's own models, at a small input. Those that would take most of the time are narrower:
-# VGG's two connected layers alone hold half a gigabyte.
-NARROW_SWIN = {"img_size": SIDE, "embed_dim": 24}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "vit_tiny_patch16_224": {"img_size": SIDE},
-    "vgg11": {"mlp_ratio": 0.01},
-    "resnet18": {},
-    "densenet121": {},
-    "tf_efficientnet_lite0": {},
-    "convnext_atto": {},
-    "swin_tiny_patch4_window7_224": NARROW_SWIN,
-    "swinv2_tiny_window8_256": NARROW_SWIN,
-}
 each_family = pytest.mark.parametrize("name", SETTINGS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 BATCH_NORMALISED = ("resnet18", "densenet121", "tf_efficientnet_lite0")
-
-
-def create_small(name: str) -> nn.Module:
-    model = timm.create_model(name, pretrained=False, num_classes=0, **SETTINGS[name])
-    # Untrained normalisations are ones and noughts, which would hide much: ResNet's and
-    # ConvNeXt's blocks, for example, start as the identity.
-    generator = torch.Generator().manual_seed(0)
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.dim() == 1:
-            noise = torch.rand(value.shape, generator=generator)
-            value.mul_(0.5).add_(noise if key.endswith(("weight", "var", "gamma")) else noise / 5)
-    return model
-
-
-@cache
-def draw_backbone(name: str) -> Backbone:
-    """Shared by all tests: each one that could change it looks at its fingerprint afterwards."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "create_architecture", create_small)
-        backbone = load_backbone(name, "random", seed=1)
-    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=(SIDE, SIDE)))
 
 
 def make_model(

@@ -1,10 +1,11 @@
 """Copies of a network that share its tensors, so that one backbone serves many uses."""
 
 import copy
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -34,3 +35,21 @@ def copy_network(network: NetworkT, dtype: torch.dtype, *, share: bool) -> Netwo
         value = buffer.to(dtype) if buffer.is_floating_point() else buffer
         memo[id(buffer)] = value if share else value.clone()
     return copy.deepcopy(network, memo)
+
+
+def share_frozen(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Let a network use other tensors of the same values for what is frozen in it.
+
+    Args:
+        network: The network. Layers may be wrapped by modules that call them `base`.
+        tensors: Tensors by their name in the network without wrappers; those of another type,
+            shape or device are left alone.
+    """
+    for name, parameter in list(network.named_parameters()):
+        other = tensors.get(name.replace(".base.", "."))
+        if other is None or parameter.requires_grad:
+            continue
+        alike = (other.dtype, other.shape, other.device)
+        if alike == (parameter.dtype, parameter.shape, parameter.device):
+            owner, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(owner), leaf, other)

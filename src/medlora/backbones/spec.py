@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import timm
 from timm.data import resolve_model_data_config
@@ -22,11 +23,14 @@ class FamilyRule:
         class_names: timm's model classes that belong to it.
         targets: Name of a set to its patterns, as `medlora.lora.attach.find_targets` reads
             them; the set `default` is used where none is asked for.
+        chain: Patterns of modules that are called one after another, each on nothing but the
+            answer of the one before; what comes before the first of them is part of the chain.
     """
 
     name: str
     class_names: tuple[str, ...]
     targets: dict[str, tuple[str, ...]]
+    chain: tuple[str, ...]
 
 
 FAMILIES = (
@@ -45,6 +49,7 @@ FAMILIES = (
                 "blocks.*.mlp.fc2",
             ),
         },
+        chain=("blocks.*",),
     ),
     FamilyRule(
         "swin",
@@ -55,6 +60,7 @@ FAMILIES = (
             "attention": ("layers.*.attn.qkv:qkv", "layers.*.attn.proj"),
             "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
         },
+        chain=("layers.*.blocks.*",),
     ),
     FamilyRule(
         "swinv2",
@@ -65,6 +71,7 @@ FAMILIES = (
             "default": ("layers.*.attn.proj",),
             "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
         },
+        chain=("layers.*.blocks.*",),
     ),
     FamilyRule(
         "convnext",
@@ -74,16 +81,19 @@ FAMILIES = (
             "mlp": ("stages.*.mlp.fc1", "stages.*.mlp.fc2"),
             "conv": ("stages.*.conv_dw",),
         },
+        chain=("stages.*.blocks.*",),
     ),
     FamilyRule(
         "vgg",
         ("VGG",),
         {"default": ("features.*",), "conv": ("features.*",), "fc": ("pre_logits.fc*",)},
+        chain=("features.*",),
     ),
     FamilyRule(
         "resnet",
         ("ResNet",),
         {"default": ("layer*.conv?",), "conv": ("layer*.conv?",)},
+        chain=("layer*.*",),
     ),
     FamilyRule(
         "densenet",
@@ -92,6 +102,7 @@ FAMILIES = (
             "default": ("features.denseblock*.conv?",),
             "conv": ("features.denseblock*.conv?", "features.transition*.conv"),
         },
+        chain=("features.*",),
     ),
     FamilyRule(
         "efficientnet",
@@ -102,6 +113,7 @@ FAMILIES = (
             "default": ("blocks.*.conv_pw", "blocks.*.conv_pwl"),
             "conv": ("blocks.*.conv_pw", "blocks.*.conv_pwl", "blocks.*.conv_dw", "conv_head"),
         },
+        chain=("blocks.*.*",),
     ),
 )
 
@@ -136,6 +148,26 @@ def choose_patterns(model: nn.Module, targets: Sequence[str]) -> tuple[str, ...]
             )
         patterns.extend(sets.get(target, (target,)))
     return tuple(patterns)
+
+
+def find_chain(model: nn.Module) -> tuple[str, ...]:
+    """Modules of a timm model that are called one after another, in that order.
+
+    Returns:
+        Their dotted names, none of them inside another; nothing where the family is unknown.
+    """
+    family = find_family(model)
+    if family is None:
+        return ()
+    names = [name for name, _ in model.named_modules()]
+    return tuple(
+        name
+        for name in names
+        if any(
+            fnmatchcase(name, pattern) and name.count(".") == pattern.count(".")
+            for pattern in family.chain
+        )
+    )
 
 
 def read_preprocessing(model: nn.Module) -> Preprocessing:

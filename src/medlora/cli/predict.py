@@ -1,40 +1,63 @@
-"""`medlora predict`: answers for images, in their order."""
+"""`medlora predict`: answers for images, in their order, from one task or from many."""
 
-import csv
-import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medlora.cli.answer_files import AnswerFiles, Rows, spell_location
 from medlora.cli.terminal import (
     BatchOption,
     DeviceOption,
     PrecisionOption,
-    TaskArgument,
     WeightsOption,
     show_progress,
+    warn,
 )
 
 if TYPE_CHECKING:
     from medlora.data.source import ImageSource
+    from medlora.runs.banking import OpenedBank
     from medlora.runs.prediction import Prediction
+    from medlora.runs.mixed import RoutedPrediction
 
 STANDARD_INPUT = "-"
 
 
 def predict_files(
-    task: TaskArgument,
-    images: Annotated[
-        list[str],
-        typer.Argument(help="Image files and folders; - reads paths from standard input."),
-    ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TASK IMAGES...",
+            help="Task file, then image files and folders; - reads paths from standard input. "
+            "With --tasks, images only.",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[
+        Path | None,
+        typer.Option(help="Ask the task files of this folder, all on one backbone."),
+    ] = None,
+    route: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --tasks: table with the columns path and task (or tasks, joined by |). "
+            "Without it every image is asked every task."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="With --tasks: the backbone, where the folder's tasks have several."),
+    ] = None,
+    task_memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --tasks: bound in MB of the tasks held at once."),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the answers here as a JSON list.")
     ] = None,
@@ -48,39 +71,163 @@ def predict_files(
 
     Answers keep the images' order. An image that cannot be read gets an answer that says why.
     """
-    from medlora.errors import DataError
+    from medlora.errors import SettingsError
+
+    given = list(paths or [])
+    if tasks is None:
+        if route is not None or backbone is not None or task_memory is not None:
+            raise SettingsError("--route, --backbone and --task-memory go with --tasks FOLDER.")
+        _predict_one(given, json_file, csv_file, weights, batch_size, device, precision)
+        return
+    from medlora.runs.banking import open_bank
+
+    opened = open_bank(
+        tasks,
+        backbone=backbone,
+        weights=weights,
+        byte_budget=None if task_memory is None else int(task_memory * 1e6),
+        device=device,
+        precision=precision,  # type: ignore[arg-type]  # checked where it is used
+    )
+    warn([f"not served: {reason}" for reason in opened.refused.values()])
+    _predict_many(opened, given, route, json_file, csv_file, batch_size)
+
+
+def _predict_one(
+    paths: list[str],
+    json_file: Path | None,
+    csv_file: Path | None,
+    weights: str | None,
+    batch_size: int,
+    device: str,
+    precision: str,
+) -> None:
+    from medlora.errors import SettingsError
     from medlora.runs.opened import open_task
     from medlora.runs.prediction import predict_images
-    from medlora.storage import open_atomically
 
+    if len(paths) < 2:
+        missing = "a task file and images" if not paths else "images after the task file"
+        raise SettingsError(f"Give {missing}, or a folder of task files with --tasks.")
     opened = open_task(
-        task,
+        Path(paths[0]),
         weights=weights,
         device=device,
         precision=precision,  # type: ignore[arg-type]  # checked where it is used
     )
-    source, locations, total = _list_images(images)
+    source, locations, total = _list_images(paths[1:])
     classes = opened.card.classes
+
+    def list_rows(answer: "Prediction") -> Rows:
+        values = answer.probabilities
+        cells = [f"{value:.6f}" for value in values] if values else [""] * len(classes)
+        place = spell_location(answer.location)
+        return [[place, answer.decision or "", *cells, answer.error or ""]]
+
+    def describe(answer: "Prediction") -> dict[str, Any]:
+        record: dict[str, Any] = {"file": spell_location(answer.location)}
+        if answer.probabilities is None:
+            return record | {"error": answer.error}
+        values = [round(value, 6) for value in answer.probabilities]
+        record["decision"] = answer.decision
+        return record | {"probabilities": dict(zip(classes, values, strict=True))}
+
+    header = ["file", "decision", *[f"p_{name}" for name in classes], "error"]
+    with AnswerFiles(header, list_rows, describe).open(json_file, csv_file) as write:
+        answers = predict_images(opened, source, locations, batch_size=batch_size)
+        counts = _write_all(answers, write, total)
+    _report(*counts)
+
+
+def _predict_many(
+    opened: "OpenedBank",
+    paths: list[str],
+    route: Path | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    batch_size: int,
+) -> None:
+    from medlora.runs.mixed import predict_routed
+
+    source, questions, total = _list_questions(opened, paths, route)
+    files = AnswerFiles(
+        ["file", "task", "decision", "probabilities", "error"], _list_routed, _describe_routed
+    )
+    with files.open(json_file, csv_file) as write:
+        answers = predict_routed(opened.bank, source, questions, batch_size=batch_size)
+        counts = _write_all(answers, write, total)
+    _report(*counts)
+
+
+def _list_questions(
+    opened: "OpenedBank", paths: list[str], route: Path | None
+) -> tuple["ImageSource", Iterable[tuple[str, tuple[str, ...]]], int | None]:
+    """Which images ask which tasks; the tasks that are asked by a route prove themselves first."""
+    from medlora.data.routes import read_routes
+    from medlora.errors import SettingsError
+
+    bank = opened.bank
+    if route is None:
+        if not paths:
+            raise SettingsError("Give images, or a table of images and tasks with --route.")
+        bank.verify()
+        source, locations, total = _list_images(paths)
+        return source, ((location, bank.names) for location in locations), total
+    routes = read_routes(route)
+    if paths:
+        if STANDARD_INPUT in paths:
+            raise SettingsError("--route lists the images: - cannot be given beside it.")
+        _, chosen, _ = _list_images(paths)
+        routes = routes.choose(tuple(chosen))
+    bank.verify(tuple(dict.fromkeys(name for names in routes.tasks for name in names)))
+    questions = zip(routes.locations, routes.tasks, strict=True)
+    return routes.source, questions, len(routes.locations)
+
+
+def _list_routed(answer: "RoutedPrediction") -> Rows:
+    place = spell_location(answer.location)
+    if answer.answers is None:
+        return [[place, name, "", "", answer.error or ""] for name in answer.tasks]
+    return [
+        [place, name, "|".join(found.decision), json.dumps(_round(found), ensure_ascii=False), ""]
+        for name, found in answer.answers.items()
+    ]
+
+
+def _describe_routed(answer: "RoutedPrediction") -> dict[str, Any]:
+    record: dict[str, Any] = {"file": spell_location(answer.location)}
+    if answer.answers is None:
+        return record | {"tasks": list(answer.tasks), "error": answer.error}
+    return record | {
+        "answers": {
+            name: {"decision": "|".join(found.decision), "probabilities": _round(found)}
+            for name, found in answer.answers.items()
+        }
+    }
+
+
+def _round(answer: Any) -> dict[str, float]:
+    values = [round(value, 6) for value in answer.probabilities]
+    return dict(zip(answer.classes, values, strict=True))
+
+
+def _write_all(answers: Iterable[Any], write: Any, total: int | None) -> tuple[int, int]:
+    """Write answers as they come, with progress; how many there were, with and without one."""
     n_good = n_bad = 0
-    with ExitStack() as stack:
-        writers: list[_Writer] = []
-        if json_file is not None:
-            writers.append(_JsonWriter(stack.enter_context(open_atomically(json_file)), classes))
-        if csv_file is not None:
-            writers.append(_CsvWriter(stack.enter_context(open_atomically(csv_file)), classes))
-        if not writers:
-            writers.append(_CsvWriter(sys.stdout, classes))
-        progress = stack.enter_context(show_progress())
-        for answer in predict_images(opened, source, locations, batch_size=batch_size):
-            for writer in writers:
-                writer.write(answer)
+    with show_progress() as progress:
+        for answer in answers:
+            write(answer)
             n_bad += answer.error is not None
             n_good += answer.error is None
             progress("predicting", n_good + n_bad, total or n_good + n_bad + 1)
-        for writer in writers:
-            writer.close()
+    return n_good, n_bad
+
+
+def _report(n_good: int, n_bad: int) -> None:
+    from medlora.errors import DataError
+
     if n_bad:
-        typer.secho(f"warning: {n_bad} image(s) could not be read.", fg="yellow", err=True)
+        warn([f"{n_bad} image(s) could not be read."])
     if not n_good + n_bad:
         raise DataError("There is no image to predict: standard input names none.")
     if not n_good:
@@ -102,53 +249,3 @@ def _list_images(images: list[str]) -> tuple["ImageSource", Iterator[str], int |
     lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
     frames = (expand_frames(line, source) for line in lines if line)
     return source, chain.from_iterable(frames), None
-
-
-def _spell(location: str) -> str:
-    """A location that can be written whatever bytes a file's name holds."""
-    return location.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-class _CsvWriter:
-    def __init__(self, stream: Any, classes: tuple[str, ...]) -> None:
-        self._stream = stream
-        self._n_classes = len(classes)
-        self._write(["file", "decision", *[f"p_{name}" for name in classes], "error"])
-
-    def write(self, answer: "Prediction") -> None:
-        values = answer.probabilities
-        cells = [f"{value:.6f}" for value in values] if values else [""] * self._n_classes
-        self._write([_spell(answer.location), answer.decision or "", *cells, answer.error or ""])
-
-    def close(self) -> None:
-        self._stream.flush()
-
-    def _write(self, cells: list[str]) -> None:
-        row = io.StringIO(newline="")
-        csv.writer(row, lineterminator="\n").writerow(cells)
-        self._stream.write(row.getvalue())
-
-
-class _JsonWriter:
-    def __init__(self, stream: Any, classes: tuple[str, ...]) -> None:
-        self._stream = stream
-        self._classes = classes
-        self._separator = "[\n"
-
-    def write(self, answer: "Prediction") -> None:
-        record: dict[str, Any] = {"file": _spell(answer.location)}
-        if answer.probabilities is None:
-            record["error"] = answer.error
-        else:
-            values = [round(value, 6) for value in answer.probabilities]
-            record["decision"] = answer.decision
-            record["probabilities"] = dict(zip(self._classes, values, strict=True))
-        self._stream.write(self._separator + json.dumps(record, ensure_ascii=False))
-        self._separator = ",\n"
-
-    def close(self) -> None:
-        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
-        self._stream.flush()
-
-
-_Writer = _CsvWriter | _JsonWriter

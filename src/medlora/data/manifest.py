@@ -1,22 +1,13 @@
-"""A table file that lists images: CSV, or Parquet where pyarrow is installed."""
+"""A table file that lists labelled images."""
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from medlora.data.listing import SPLIT_OF_WORD, Listing, expand_frames
+from medlora.data.rows import Row, check_unique, read_rows
 from medlora.data.source import ArraySource, FolderSource, ImageSource
 from medlora.errors import DataError
-
-
-class Row(NamedTuple):
-    """One line of a manifest: where it stands, and its values by column name."""
-
-    place: str
-    values: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,14 +49,11 @@ def read_manifest(path: Path, group_by: str | None = None) -> Listing:
     Raises:
         DataError: The file cannot be read, lacks a column, or has a row that makes no sense.
     """
-    rows = list(_read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path))
-    if not rows:
-        raise DataError(f"{path} lists no images. Give it a row for each.")
+    rows = read_rows(path)
     label_column, group_column = _find_columns(list(rows[0].values), path, group_by)
     multi_label = label_column == "labels"
-    _check_unique(rows, path)
-    is_mixed = any(_split_array(row.values["path"])[1] for row in rows)
-    source: ImageSource = MixedSource(path.parent) if is_mixed else FolderSource(path.parent)
+    check_unique(rows, path)
+    source = open_source(rows, path.parent)
     locations: list[str] = []
     labels: list[tuple[str, ...]] = []
     splits: list[str | None] = []
@@ -86,91 +74,21 @@ def read_manifest(path: Path, group_by: str | None = None) -> Listing:
     )
 
 
+def open_source(rows: Sequence[Row], folder: Path) -> ImageSource:
+    """Where the images of a table file lie.
+
+    Args:
+        rows: Its lines.
+        folder: Its folder.
+    """
+    is_mixed = any(_split_array(row.values["path"])[1] for row in rows)
+    return MixedSource(folder) if is_mixed else FolderSource(folder)
+
+
 def _split_array(location: str) -> tuple[str, str]:
     """An array file and the image in it; a file of its own and nothing."""
     path, _, inner = location.rpartition("#")
     return (path, inner) if path.lower().endswith(".npz") else (location, "")
-
-
-def _read_csv(path: Path) -> Iterator[Row]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not encoded as UTF-8 (byte {error.start}). Save it as CSV UTF-8."
-        ) from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = _check_header(cells, path)
-                continue
-            place = f"line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DataError(
-                    f"{path}, {place}, has {len(cells)} cells where its header has {len(header)}. "
-                    "Put values that hold a separator into double quotes."
-                )
-            yield _clean_row(place, dict(zip(header, cells, strict=True)), path)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}, is not valid CSV ({error}).") from error
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(
-            f"{path} is a Parquet file, which takes the package pyarrow. Install it with "
-            "pip install 'medlora[parquet]', or save the manifest as CSV."
-        ) from error
-    try:
-        # Opened here: given a path, pyarrow would take it for one part of a larger data set.
-        with path.open("rb") as stream:
-            table = parquet.read_table(stream)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
-    header = _check_header(list(table.column_names), path)
-    table = table.rename_columns(header)
-    for number, values in enumerate(table.to_pylist(), start=1):
-        plain = {name: _as_text(value) for name, value in values.items()}
-        yield _clean_row(f"row {number}", plain, path)
-
-
-def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    return "|".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _check_header(cells: list[str], path: Path) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise DataError(f"{path} has more than one column named {', '.join(repeated)}.")
-    if "path" not in header:
-        raise DataError(
-            f"{path} has no column 'path'; its columns are {', '.join(header)}. "
-            "Name the column of image files so."
-        )
-    return header
-
-
-def _clean_row(place: str, values: dict[str, str], path: Path) -> Row:
-    cleaned = {name: value.strip() for name, value in values.items()}
-    if not cleaned["path"]:
-        raise DataError(f"{path}, {place}, has an empty path.")
-    # A manifest may have been written on Windows.
-    cleaned["path"] = cleaned["path"].replace("\\", "/")
-    return Row(place, cleaned)
 
 
 def _find_columns(names: list[str], path: Path, group_by: str | None) -> tuple[str, str]:
@@ -189,17 +107,6 @@ def _find_columns(names: list[str], path: Path, group_by: str | None) -> tuple[s
             f"{path} has no column '{group_by}' to group by; its columns are {', '.join(names)}."
         )
     return "labels" if "labels" in names else "label", group_by or "patient"
-
-
-def _check_unique(rows: list[Row], path: Path) -> None:
-    first: dict[str, str] = {}
-    for row in rows:
-        location = row.values["path"]
-        if location in first:
-            raise DataError(
-                f"{path} lists {location} twice ({first[location]} and {row.place}). Remove one."
-            )
-        first[location] = row.place
 
 
 def _read_labels(row: Row, column: str, path: Path) -> tuple[str, ...]:

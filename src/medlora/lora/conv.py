@@ -51,11 +51,7 @@ class LoRAConv2d(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if type(base) not in _KNOWN:
-            raise TargetError(
-                f"A {type(base).__name__} cannot carry a low-rank update: only a plain "
-                "convolution (with any padding) can. Choose other targets."
-            )
+        check_convolution(base)
         self.base = base.requires_grad_(False)
         self.rank = rank
         self.alpha = float(alpha)
@@ -94,21 +90,9 @@ class LoRAConv2d(nn.Module):
         """
         outputs: Tensor = self.base(inputs)
         dtype = outputs.dtype
-        hidden = self._convolve(
-            self.dropout(inputs).to(dtype), (self.lora_A * self.scale).to(dtype)
-        )
+        down = (self.lora_A * self.scale).to(dtype)
+        hidden = convolve_like(self.base, self.dropout(inputs).to(dtype), down)
         return outputs + functional.conv2d(hidden, self.lora_B.to(dtype), groups=self.base.groups)
-
-    def _convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """Convolve as the base does, with another kernel and no bias."""
-        base = self.base
-        if isinstance(base, Conv2dSame):
-            inputs = pad_same(inputs, base.kernel_size, base.stride, base.dilation)  # type: ignore[arg-type]
-            return functional.conv2d(
-                inputs, kernel, None, base.stride, (0, 0), base.dilation, base.groups
-            )
-        convolved: Tensor = base._conv_forward(inputs, kernel, None)
-        return convolved
 
     def delta_weight(self) -> Tensor:
         """The update as one kernel, float (output, input / groups, height, width)."""
@@ -124,3 +108,41 @@ class LoRAConv2d(nn.Module):
             # The update's type is the wider one: the sum is rounded once, by the copy.
             layer.weight.copy_(self.delta_weight() + self.base.weight)
         return layer
+
+
+def check_convolution(base: nn.Conv2d) -> None:
+    """Refuse a convolution that an update beside it would not be an update of.
+
+    Raises:
+        TargetError: It computes its kernel in a way of its own.
+    """
+    if type(base) not in _KNOWN:
+        raise TargetError(
+            f"A {type(base).__name__} cannot carry a low-rank update: only a plain "
+            "convolution (with any padding) can. Choose other targets."
+        )
+
+
+def convolve_like(base: nn.Conv2d, inputs: Tensor, kernel: Tensor, n_copies: int = 1) -> Tensor:
+    """Convolve as `base` does, with another kernel and no bias.
+
+    Args:
+        base: The layer whose stride, padding, dilation and groups are taken.
+        inputs: Float (batch, channel * copies, height, width).
+        kernel: Float (output, input / groups, kernel height, kernel width), for all copies.
+        n_copies: Convolutions that are done side by side, each with channels of its own.
+
+    Returns:
+        Float (batch, output, height, width).
+    """
+    groups = base.groups * n_copies
+    if isinstance(base, Conv2dSame):
+        inputs = pad_same(inputs, base.kernel_size, base.stride, base.dilation)  # type: ignore[arg-type]
+        return functional.conv2d(inputs, kernel, None, base.stride, (0, 0), base.dilation, groups)
+    padding = base.padding
+    if base.padding_mode != "zeros":
+        inputs = functional.pad(
+            inputs, base._reversed_padding_repeated_twice, mode=base.padding_mode
+        )
+        padding = (0, 0)
+    return functional.conv2d(inputs, kernel, None, base.stride, padding, base.dilation, groups)

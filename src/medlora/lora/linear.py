@@ -59,7 +59,7 @@ class LoRALinear(nn.Module):
         self.scaling: Scaling = scaling
         self.scale = compute_scale(rank, alpha, scaling)
         self.parts = tuple(parts)
-        self.columns = _find_columns(base, self.parts)
+        self.columns = find_columns(base, self.parts)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         # The update is trained in fp32 even where the frozen weight is held in bf16: steps
         # smaller than a bf16 rounding would otherwise be lost.
@@ -140,8 +140,12 @@ class LoRALinear(nn.Module):
         return layer
 
 
-def _find_columns(base: nn.Linear, parts: tuple[str, ...]) -> dict[str, slice]:
-    """The output columns that each part's update is added to."""
+def find_columns(base: nn.Linear, parts: tuple[str, ...]) -> dict[str, slice]:
+    """The output columns that each part's update is added to.
+
+    Raises:
+        TargetError: The layer's outputs cannot be cut into these parts.
+    """
     if not parts:
         return {WHOLE: slice(0, base.out_features)}
     unknown = [part for part in parts if part not in FUSED_PARTS]

@@ -1,10 +1,7 @@
 """A stream of image files in, a stream of answers out, in the same order."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +12,9 @@ from medlora.data.source import ImageSource
 from medlora.errors import UnreadableImageError
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.predict import predict_batch
-from medlora.preprocessing import Preprocessing
+from medlora.runs.ahead import prepare_ahead
 from medlora.runs.opened import OpenedTask
 from medlora.runs.scoring import join_names
-
-_Prepared: TypeAlias = npt.NDArray[np.uint8] | str
 
 
 @dataclass(frozen=True)
@@ -59,53 +54,20 @@ def predict_images(
         n_threads: Images that are decoded at the same time.
     """
     preprocessing = task.card.preprocessing
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="medlora-decode") as pool:
-        waiting: deque[list[tuple[str, Future[_Prepared]]]] = deque()
-        for names in _batch(locations, batch_size):
-            waiting.append(
-                [(name, pool.submit(_prepare, source, name, preprocessing)) for name in names]
-            )
-            if len(waiting) > 1:
-                yield from _answer(task, waiting.popleft())
-        while waiting:
-            yield from _answer(task, waiting.popleft())
 
-
-def _batch(locations: Iterable[str], size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for location in locations:
-        batch.append(location)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _prepare(source: ImageSource, location: str, preprocessing: Preprocessing) -> _Prepared:
-    """The image, or what is wrong with it.
-
-    An error that left here would hold its future, and the future it: for many bad files that
-    is much memory until it is collected.
-    """
-    try:
+    def prepare(location: str) -> npt.NDArray[np.uint8]:
         return prepare_image(decode_image(source.read_bytes(location), location), preprocessing)
-    except UnreadableImageError as error:
-        return error.reason
+
+    for batch in prepare_ahead(locations, prepare, batch_size=batch_size, n_threads=n_threads):
+        yield from _answer(task, batch)
 
 
 def _answer(
-    task: OpenedTask, batch: Sequence[tuple[str, Future[_Prepared]]]
+    task: OpenedTask,
+    batch: Sequence[tuple[str, npt.NDArray[np.uint8] | UnreadableImageError]],
 ) -> Iterator[Prediction]:
     card = task.card
-    pixels: list[npt.NDArray[np.uint8]] = []
-    errors: dict[int, str] = {}
-    for place, (_, future) in enumerate(batch):
-        found = future.result()
-        if isinstance(found, str):
-            errors[place] = found
-        else:
-            pixels.append(found)
+    pixels = [found for _, found in batch if not isinstance(found, UnreadableImageError)]
     answers: Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]] = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels))
@@ -114,9 +76,9 @@ def _answer(
         )
         decisions = decide(probabilities, card.thresholds, card.multi_label)
         answers = zip(probabilities, decisions, strict=True)
-    for place, (location, _) in enumerate(batch):
-        if place in errors:
-            yield Prediction(location, None, None, errors[place])
+    for location, found in batch:
+        if isinstance(found, UnreadableImageError):
+            yield Prediction(location, None, None, found.reason)
             continue
         probability, decision = next(answers)
         values = tuple(float(value) for value in probability)

@@ -1,0 +1,63 @@
+"""What a bank answers, and how logits of many tasks become answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medlora.bank.held import HeldTask
+from medlora.evaluate.metrics import decide
+from medlora.task.opening import compute_probabilities
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One task's answer about one image.
+
+    Attributes:
+        task: Name of the task.
+        classes: Its classes.
+        probabilities: One for each class, in [0, 1].
+        decision: The classes that are chosen by the task's thresholds: one in a single-label
+            task, any number in a multi-label one.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    decision: tuple[str, ...]
+
+
+def answer_rows(features: Tensor, tasks: Sequence[HeldTask]) -> list[Answer]:
+    """The answers of the rows of a batch.
+
+    Args:
+        features: Float (row, feature).
+        tasks: The task of each row.
+    """
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for row, task in enumerate(tasks):
+        card = task.card
+        groups.setdefault((len(card.classes), card.multi_label), []).append(row)
+    answers: dict[int, Answer] = {}
+    for (_, multi_label), rows in groups.items():
+        weights = torch.stack([tasks[row].head for row in rows])
+        biases = torch.stack([tasks[row].bias for row in rows])
+        logits = torch.baddbmm(biases[:, None], features[rows].float()[:, None], weights)[:, 0]
+        probabilities = compute_probabilities(logits, multi_label=multi_label).cpu().numpy()
+        for row, values in zip(rows, probabilities, strict=True):
+            answers[row] = _decide(tasks[row], values)
+    return [answers[row] for row in range(len(tasks))]
+
+
+def _decide(task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Answer:
+    card = task.card
+    (chosen,) = decide(values[None], card.thresholds, card.multi_label)
+    return Answer(
+        task=card.name,
+        classes=card.classes,
+        probabilities=tuple(values.tolist()),
+        decision=tuple(name for name, is_in in zip(card.classes, chosen, strict=True) if is_in),
+    )

@@ -1,0 +1,76 @@
+"""Files of answers that are written one by one, and appear when all of them are there."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+AnswerT = TypeVar("AnswerT")
+Rows = list[list[str]]
+
+
+class AnswerFiles(Generic[AnswerT]):
+    """Where the answers go: CSV, JSON, both, or CSV on standard output.
+
+    Args:
+        header: Names of the CSV columns.
+        list_rows: The CSV lines of an answer.
+        describe: An answer as a JSON object.
+    """
+
+    def __init__(
+        self,
+        header: Sequence[str],
+        list_rows: Callable[[AnswerT], Rows],
+        describe: Callable[[AnswerT], dict[str, Any]],
+    ) -> None:
+        self._header = list(header)
+        self._list_rows = list_rows
+        self._describe = describe
+
+    @contextmanager
+    def open(
+        self, json_file: Path | None, csv_file: Path | None
+    ) -> Iterator[Callable[[AnswerT], None]]:
+        """A function that writes an answer; the files appear at the block's end."""
+        from medlora.storage import open_atomically
+
+        with ExitStack() as stack:
+            table = stack.enter_context(open_atomically(csv_file)) if csv_file else None
+            records = stack.enter_context(open_atomically(json_file)) if json_file else None
+            if table is None and records is None:
+                table = sys.stdout
+            if table is not None:
+                table.write(_format_line(self._header))
+            separator = "[\n"
+
+            def write(answer: AnswerT) -> None:
+                nonlocal separator
+                if table is not None:
+                    for row in self._list_rows(answer):
+                        table.write(_format_line(row))
+                if records is not None:
+                    text = json.dumps(self._describe(answer), ensure_ascii=False)
+                    records.write(separator + text)
+                    separator = ",\n"
+
+            yield write
+            if records is not None:
+                records.write("[]\n" if separator == "[\n" else "\n]\n")
+            if table is not None:
+                table.flush()
+
+
+def spell_location(location: str) -> str:
+    """A location that can be written whatever bytes a file's name holds."""
+    return location.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _format_line(cells: Sequence[str]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()

@@ -1,0 +1,355 @@
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bank_samples import answer_apart, draw_pictures, make_task
+from medlora.backbones.fingerprint import compute_fingerprint
+from medlora.bank.bank import TaskBank
+from medlora.bank.pixels import gather_inputs, name_pixels
+from medlora.errors import (
+    DataError,
+    MedLoRAError,
+    SelfCheckError,
+    TaskBankError,
+    TaskFileError,
+    WrongBackboneError,
+)
+from medlora.task.file import Task, save_task
+from medlora.task.folder import TaskFolder
+from medlora.task.model import find_normalisations
+from tests.unit.task.model_samples import RESNET, VIT, draw_backbone
+
+
+def make_vit_task(name: str, **settings: Any) -> Task:
+    return make_task(draw_backbone(VIT), name, **settings)
+
+
+def make_bank(**settings: Any) -> TaskBank:
+    return TaskBank(draw_backbone(VIT), **settings)
+
+
+def count_bytes(task: Task) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in task.tensors.values())
+
+
+def test_answers_come_in_the_order_asked_and_know_their_classes() -> None:
+    bank = make_bank()
+    bank.add(make_vit_task("brain", n_classes=3))
+    bank.add(make_vit_task("quality", multi_label=True, n_classes=4, seed=1))
+    assert bank.names == ("brain", "quality")
+    answers = bank.predict(draw_pictures(2), [["quality", "brain"], "brain"])
+    assert [list(found) for found in answers] == [["quality", "brain"], ["brain"]]
+    brain, quality = answers[0]["brain"], answers[0]["quality"]
+    assert brain.task == "brain"
+    assert brain.classes == ("brain 0", "brain 1", "brain 2")
+    assert sum(brain.probabilities) == pytest.approx(1)
+    assert len(brain.decision) == 1
+    assert set(quality.decision) == {
+        name
+        for name, value in zip(quality.classes, quality.probabilities, strict=True)
+        if value >= 0.5
+    }
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_answers_do_not_depend_on_where_batches_end(batch_size: int) -> None:
+    bank = make_bank()
+    tasks = {name: make_vit_task(name, seed=seed) for seed, name in enumerate(("a", "b", "c"))}
+    for task in tasks.values():
+        bank.add(task)
+    pictures = draw_pictures(4)
+    asked = [["a", "b"], ["c"], ["a", "b", "c"], ["b"]]
+    answers = bank.predict(pictures, asked, batch_size=batch_size)
+    for picture, names, found in zip(pictures, asked, answers, strict=True):
+        assert list(found) == names
+        for name in names:
+            expected = answer_apart(tasks[name], draw_backbone(VIT), picture)
+            assert np.abs(np.array(found[name].probabilities) - expected).max() < 1e-5
+
+
+def test_tasks_may_prepare_images_each_in_its_way() -> None:
+    bank = make_bank()
+    tasks = [
+        make_vit_task("plain"),
+        make_vit_task("darker", mean=0.1),
+        make_vit_task("equalised", contrast="equalize"),
+    ]
+    for task in tasks:
+        bank.add(task)
+    (picture,) = draw_pictures(1)
+    prepared = bank.prepare(picture, bank.names)
+    assert len(prepared) == 2, "pixels that are the same are prepared once"
+    (answers,) = bank.predict([picture], [bank.names])
+    for task in tasks:
+        expected = answer_apart(task, draw_backbone(VIT), picture)
+        assert np.abs(np.array(answers[task.card.name].probabilities) - expected).max() < 1e-5
+
+
+def test_an_image_is_an_input_once_for_each_way_of_preparing_it() -> None:
+    bank = make_bank()
+    for name, mean in (("a", None), ("b", None), ("c", 0.2)):
+        bank.add(make_vit_task(name, mean=mean))
+    (picture,) = draw_pictures(1)
+    prepared = [bank.prepare(picture, bank.names)]
+    wanted = [(0, bank.card(name).preprocessing) for name in bank.names]
+    inputs, numbers = gather_inputs(prepared, wanted, torch.float32, torch.device("cpu"))
+    assert len(inputs) == 2
+    assert numbers == [0, 0, 1]
+
+
+def test_heads_without_adapters_share_the_row_of_their_image() -> None:
+    bank = make_bank()
+    for number in range(3):
+        bank.add(make_vit_task(f"head {number}", method="linear", seed=number))
+    sizes: list[int] = []
+    bank._network.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    bank.predict(draw_pictures(2), [bank.names] * 2)
+    assert sizes == [2]
+
+
+@pytest.mark.parametrize("method", ["lora", "linear"])
+def test_a_task_of_another_backbone_is_refused_with_both_fingerprints(method: Any) -> None:
+    other = make_task(draw_backbone(VIT, seed=9), "stranger", method=method)
+    bank = make_bank()
+    theirs, ours = other.card.backbone.fingerprint[:6], bank.backbone.fingerprint[:6]
+    with pytest.raises(WrongBackboneError, match=rf"@{theirs}; this is .*@{ours}"):
+        bank.add(other)
+    assert bank.names == ()
+
+
+def test_tensors_that_do_not_fit_are_refused() -> None:
+    task = make_vit_task("short")
+    name = next(name for name in task.tensors if name.endswith(".A"))
+    tensors = task.tensors | {name: task.tensors[name][:, 1:]}
+    with pytest.raises(TaskFileError, match=r"Task 'short' \(memory\): The adapter's matrix"):
+        make_bank().add(Task(task.card, tensors))
+    tensors = task.tensors | {"head.weight": task.tensors["head.weight"][:, 1:]}
+    with pytest.raises(TaskFileError, match=r"its head takes \d+ features"):
+        make_bank().add(Task(task.card, tensors))
+
+
+def test_names_are_taken_once_and_free_again_after_removal() -> None:
+    bank = make_bank()
+    bank.add(make_vit_task("brain"), place="a.safetensors")
+    with pytest.raises(TaskBankError, match=r"'brain' already, from a.safetensors"):
+        bank.add(make_vit_task("brain", seed=1))
+    bank.remove("brain")
+    with pytest.raises(TaskBankError, match=r"no task 'brain' in the bank\. It has: none"):
+        bank.predict(draw_pictures(1), ["brain"])
+    with pytest.raises(TaskBankError, match="no task 'brain'"):
+        bank.remove("brain")
+    bank.add(make_vit_task("brain", seed=1))
+    assert bank.names == ("brain",)
+
+
+def test_questions_have_to_fit_the_images() -> None:
+    bank = make_bank()
+    bank.add(make_vit_task("brain"))
+    with pytest.raises(DataError, match="1 images and tasks for 2"):
+        bank.predict(draw_pictures(1), ["brain", "brain"])
+    with pytest.raises(DataError, match="number 0 is asked no task"):
+        bank.predict(draw_pictures(1), [[]])
+    assert bank.predict([], []) == []
+
+
+def test_a_task_costs_its_tensors_and_no_more() -> None:
+    bank = make_bank()
+    task = make_vit_task("brain", rank=3)
+    bank.add(task)
+    assert bank.n_bytes == count_bytes(task)
+    half = make_bank(dtype=torch.bfloat16)
+    half.add(task)
+    assert half.n_bytes < count_bytes(task)
+    norms = find_normalisations(draw_backbone(VIT).model)[:2]
+    tuned = make_vit_task("norms", trained=norms)
+    bank.add(tuned)
+    assert bank.n_bytes == count_bytes(task) + count_bytes(tuned)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_network_of_a_task_s_own_shares_what_is_frozen(dtype: torch.dtype) -> None:
+    bank = make_bank(dtype=dtype)
+    norms = find_normalisations(draw_backbone(VIT).model)[-1:]
+    bank.add(make_vit_task("norms", trained=norms))
+    model = bank._shelf.take(["norms"])["norms"].model
+    assert model is not None
+    shared = {tensor.data_ptr() for tensor in bank._network.tensors.values()}
+    own = [
+        name
+        for name, tensor in model.network.named_parameters()
+        if tensor.data_ptr() not in shared and not tensor.requires_grad and tensor.numel() > 1000
+    ]
+    assert not own
+
+
+def test_a_fully_tuned_task_is_answered_beside_the_others() -> None:
+    backbone = draw_backbone(RESNET)
+    bank = TaskBank(backbone)
+    tasks = [make_task(backbone, "small"), make_task(backbone, "whole", method="full", seed=3)]
+    for task in tasks:
+        bank.add(task)
+    (picture,) = draw_pictures(1)
+    (answers,) = bank.predict([picture], [["whole", "small"]])
+    for task in tasks:
+        expected = answer_apart(task, backbone, picture)
+        assert np.abs(np.array(answers[task.card.name].probabilities) - expected).max() < 1e-5
+
+
+def test_tasks_repeat_their_stored_answers_in_the_bank() -> None:
+    bank = make_bank()
+    bank.add(make_vit_task("good", checked=True))
+    bank.add(make_vit_task("silent"))
+    differences = bank.verify()
+    assert differences.keys() == {"good"}
+    assert differences["good"] < 1e-4
+    task = make_vit_task("spoilt", checked=True)
+    tensors = {
+        name: value * (2 if name == "head.bias" else 1) for name, value in task.tensors.items()
+    }
+    tensors["head.bias"] = tensors["head.bias"] + torch.tensor([3.0, -3.0])
+    bank.add(Task(task.card, tensors))
+    with pytest.raises(SelfCheckError, match="'spoilt' answers differently"):
+        bank.verify()
+
+
+def test_a_folder_is_served_within_a_byte_budget(tmp_path: Path) -> None:
+    tasks = {f"task {n}": make_vit_task(f"task {n}", seed=n) for n in range(5)}
+    for name, task in tasks.items():
+        save_task(tmp_path / f"{name}.safetensors", task)
+    size = make_bank_size(tasks["task 0"])
+    bank = make_bank(source=TaskFolder(tmp_path), byte_budget=2 * size)
+    assert bank.names == tuple(tasks)
+    assert bank.n_bytes == 0
+    pictures = draw_pictures(5)
+    answers = bank.predict(pictures, list(tasks))
+    assert bank.n_bytes == 2 * size
+    bank.predict(pictures[:1], ["task 3"])
+    bank.predict(pictures[:1], ["task 0"])
+    assert list(bank._shelf._loaded) == ["task 3", "task 0"], "least recently used leaves first"
+    for (name, task), picture, found in zip(tasks.items(), pictures, answers, strict=True):
+        expected = answer_apart(task, draw_backbone(VIT), picture)
+        assert np.abs(np.array(found[name].probabilities) - expected).max() < 1e-5
+
+
+def make_bank_size(task: Task) -> int:
+    bank = make_bank()
+    bank.add(task)
+    return bank.n_bytes
+
+
+def test_a_retired_task_of_a_folder_is_asked_no_more_and_a_replaced_one_is_read_again(
+    tmp_path: Path,
+) -> None:
+    path = save_and_name(tmp_path, make_vit_task("brain"))
+    save_and_name(tmp_path, make_vit_task("chest"))
+    source = TaskFolder(tmp_path)
+    bank = make_bank(source=source)
+    (picture,) = draw_pictures(1)
+    (before,) = bank.predict([picture], ["brain"])
+    newer = make_vit_task("brain", seed=7)
+    save_task(path, newer)
+    for name in source.refresh().replaced:
+        bank.forget(name)
+    (after,) = bank.predict([picture], ["brain"])
+    expected = answer_apart(newer, draw_backbone(VIT), picture)
+    assert np.abs(np.array(after["brain"].probabilities) - expected).max() < 1e-5
+    assert after != before
+    bank.remove("brain")
+    assert bank.names == ("chest",)
+    with pytest.raises(TaskBankError, match="no task 'brain'"):
+        bank.predict([picture], ["brain"])
+
+
+def save_and_name(folder: Path, task: Task) -> Path:
+    path = folder / f"{task.card.name}.safetensors"
+    save_task(path, task)
+    return path
+
+
+def test_tasks_come_and_go_while_others_are_answered() -> None:
+    bank = make_bank()
+    fixed = make_vit_task("fixed")
+    bank.add(fixed)
+    pictures = draw_pictures(2)
+    expected = [answer_apart(fixed, draw_backbone(VIT), picture) for picture in pictures]
+    guests = [
+        make_vit_task(f"guest {n}", rank=1 + n, seed=n, targets=("mlp",) if n % 2 else ("default",))
+        for n in range(4)
+    ]
+    stop = threading.Event()
+    faults: list[BaseException] = []
+
+    def come_and_go() -> None:
+        try:
+            while not stop.is_set():
+                for guest in guests:
+                    bank.add(guest)
+                    bank.predict(pictures[:1], [guest.card.name])
+                    bank.remove(guest.card.name)
+        except BaseException as error:  # noqa: BLE001  # told to the test's own thread
+            faults.append(error)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(20):
+            answers = bank.predict(pictures, ["fixed", "fixed"])
+            for found, values in zip(answers, expected, strict=True):
+                assert np.abs(np.array(found["fixed"].probabilities) - values).max() < 1e-5
+    finally:
+        stop.set()
+        other.join()
+    assert not faults
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "remove", "predict", "wrong", "odd"]), st.integers(0, 3)),
+    max_size=12,
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS)
+def test_nothing_that_is_asked_of_a_bank_changes_the_backbone(
+    steps: list[tuple[str, int]],
+) -> None:
+    backbone = draw_backbone(VIT)
+    bank = TaskBank(backbone)
+    pictures = draw_pictures(1)
+    for step, number in steps:
+        name = f"task {number}"
+        try:
+            if step == "add":
+                bank.add(make_vit_task(name, rank=1 + number, seed=number))
+            elif step == "remove":
+                bank.remove(name)
+            elif step == "predict":
+                bank.predict(pictures, [name])
+            elif step == "wrong":
+                bank.add(make_task(draw_backbone(VIT, seed=9), name))
+            else:
+                task = make_vit_task(name)
+                bank.add(Task(task.card, task.tensors | {"adapter.blocks.0.x.A": torch.ones(1)}))
+        except MedLoRAError as error:
+            assert str(error)
+    assert compute_fingerprint(backbone.model.state_dict()) == backbone.fingerprint
+    held = {
+        name.replace(".base.", "."): tensor
+        for name, tensor in bank._network.network.state_dict().items()
+    }
+    assert compute_fingerprint(held) == backbone.fingerprint
+
+
+def test_the_mean_counts_among_pixels_only_where_it_is_the_border() -> None:
+    plain = draw_backbone(VIT).preprocessing
+    darker = replace(plain, mean=(0.1, 0.1, 0.1))
+    assert name_pixels(plain) == name_pixels(darker)
+    border, dark_border = (replace(each, crop_mode="border") for each in (plain, darker))
+    assert name_pixels(border) != name_pixels(dark_border)
