@@ -10,7 +10,7 @@ from medlora.task.file import Task, pack_task, save_task
 from medlora.task.folder import FolderChanges, TaskFolder
 from medlora.task.heading import read_heading
 from medlora.task.records import BackboneReference
-from tests.unit.task.task_samples import FINGERPRINT, draw_tensor, make_task, same_task
+from tests.unit.task.task_samples import FINGERPRINT, draw_tensor, make_card, make_task, same_task
 
 HERE = BackboneReference("vit_base_patch16_224", FINGERPRINT)
 ELSEWHERE = BackboneReference("vit_base_patch16_224", "c210aa" + "0" * 58)
@@ -208,11 +208,14 @@ def test_a_file_that_changed_since_is_not_taken_for_what_it_was(tmp_path) -> Non
 def test_a_thousand_files_are_indexed_without_reading_their_tensors(tmp_path) -> None:
     """Only heads are written, under other names: room for the tensors is left."""
     first = tmp_path / "0000.safetensors"
-    save_task(first, make_task(name="task 0000"))
-    head = first.read_bytes()[: read_heading(first).n_head_bytes]
+    bare: dict = {key: {} for key in ("training", "data", "metrics", "software")}
+    card = make_card(name="task 0000", method="linear", adapter=None, self_check=None, **bare)
+    head = {name: make_task().tensors[name] for name in ("head.weight", "head.bias")}
+    save_task(first, Task(card, head))
+    start = first.read_bytes()[: read_heading(first).n_head_bytes]
     for number in range(1, 1000):
         with (tmp_path / f"{number:04d}.safetensors").open("wb") as stream:
-            stream.write(head.replace(b"task 0000", f"task {number:04d}".encode()))
+            stream.write(start.replace(b"task 0000", f"task {number:04d}".encode()))
             stream.truncate(first.stat().st_size)
     folder = TaskFolder(tmp_path, HERE)
     assert folder.names() == tuple(f"task {number:04d}" for number in range(1000))
