@@ -1,0 +1,126 @@
+"""`medlora tasks diff`: in what two task files differ."""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medlora.cli.terminal import TaskArgument
+
+if TYPE_CHECKING:
+    from medlora.task.comparison import TaskComparison, UpdateDifference
+
+MAX_VALUE_LENGTH = 200
+
+
+def compare_task_files(
+    first: TaskArgument,
+    second: Annotated[Path, typer.Argument(help="Another task file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write a JSON object instead.")] = False,
+) -> None:
+    """Compare two task files: card, tensors, and the updates that the tensors make.
+
+    No backbone is needed. An update is the matrix that an adapter adds to a layer; two of other
+    ranks can be compared. The exit code is 0 whether the files differ or not; files of one task
+    are equal byte by byte, so that a script can use 'cmp'.
+    """
+    from medlora.task.comparison import compare_tasks
+    from medlora.task.file import load_task
+
+    found = compare_tasks(load_task(first), load_task(second))
+    if as_json:
+        typer.echo(json.dumps(_describe(found), indent=1, ensure_ascii=False))
+    elif found.same:
+        typer.echo("the same task: the files are equal byte by byte")
+    else:
+        _print_fields(found)
+        _print_tensors(found)
+        _print_updates(found.updates)
+
+
+def _describe(found: "TaskComparison") -> dict[str, Any]:
+    fields = []
+    for item in found.fields:
+        values = {"first": item.first} if item.in_first else {}
+        values |= {"second": item.second} if item.in_second else {}
+        fields.append({"field": item.field, **values})
+    return {
+        "same": found.same,
+        "card": fields,
+        "tensors": [
+            {
+                "name": item.name,
+                "first": item.first,
+                "second": item.second,
+                "largest_difference": item.largest,
+            }
+            for item in found.tensors
+        ],
+        "n_tensors_alike": found.n_tensors_alike,
+        "updates": [
+            {
+                "layer": item.layer,
+                "first_norm": item.first,
+                "second_norm": item.second,
+                "difference_norm": item.difference,
+                "relative_difference": item.relative,
+            }
+            for item in found.updates
+        ],
+    }
+
+
+def _print_fields(found: "TaskComparison") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not found.fields:
+        typer.echo("card: no difference")
+        return
+    table = Table(title="card", title_justify="left")
+    for title in ("field", "first", "second"):
+        table.add_column(title, overflow="fold")
+    for item in found.fields:
+        table.add_row(
+            Text(item.field),
+            Text(_shorten(item.first) if item.in_first else "(none)"),
+            Text(_shorten(item.second) if item.in_second else "(none)"),
+        )
+    Console().print(table, highlight=False)
+
+
+def _shorten(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 3] + "..."
+
+
+def _print_tensors(found: "TaskComparison") -> None:
+    differing = [item for item in found.tensors if item.largest is not None]
+    typer.echo(f"tensors: {found.n_tensors_alike} alike, {len(found.tensors)} not")
+    if differing:
+        largest = max(differing, key=lambda item: item.largest or 0.0)
+        typer.echo(f"  largest difference of a value: {largest.largest:.4g} in {largest.name}")
+    for item in found.tensors:
+        if item.largest is None:
+            typer.echo(f"  {item.name}: {item.first or '(none)'} / {item.second or '(none)'}")
+        elif item.first != item.second:
+            typer.echo(
+                f"  {item.name}: {item.first} / {item.second}, values differ by at most "
+                f"{item.largest:.4g}"
+            )
+
+
+def _print_updates(updates: "tuple[UpdateDifference, ...]") -> None:
+    if not updates:
+        return
+    least = min(updates, key=lambda item: item.relative)
+    most = max(updates, key=lambda item: item.relative)
+    middle = median(item.relative for item in updates)
+    typer.echo(
+        f"updates: {len(updates)} compared; norm of the difference, divided by the larger norm: "
+        f"median {middle:.4g}, from {least.relative:.4g} ({least.layer}) to {most.relative:.4g} "
+        f"({most.layer})"
+    )
