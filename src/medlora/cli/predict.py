@@ -23,8 +23,8 @@ from medlora.cli.terminal import (
 if TYPE_CHECKING:
     from medlora.data.source import ImageSource
     from medlora.runs.banking import OpenedBank
-    from medlora.runs.prediction import Prediction
     from medlora.runs.mixed import RoutedPrediction
+    from medlora.runs.prediction import Prediction
 
 STANDARD_INPUT = "-"
 
