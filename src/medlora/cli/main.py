@@ -10,6 +10,7 @@ import typer
 
 from medlora import __version__
 from medlora.cli import check, demo, evaluate, phantoms, predict, show, tasks, train
+from medlora.cli.memory import keep_large_blocks
 from medlora.errors import MedLoRAError
 
 # Every error in how a command is called derives from this; where its class lies depends on
@@ -48,6 +49,7 @@ def _main(
 
 def run() -> None:
     """Run the command line; exits with 0, or 2 for an error that the user can mend."""
+    keep_large_blocks()
     # Other libraries' warnings are for those who write code, not for those who run it.
     warnings.filterwarnings("ignore", module=r"(?!medlora)")
     try:
