@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medlora.backbones.weights import Backbone, load_backbone
+    from medlora.bank.answers import Answer
+    from medlora.bank.bank import TaskBank
     from medlora.data.augment import Augmentation
     from medlora.data.cache import default_cache
+    from medlora.data.image import decode_image
     from medlora.data.listing import list_images
     from medlora.data.table import ImageTable, read_table
     from medlora.errors import MedLoRAError
@@ -24,14 +27,18 @@ if TYPE_CHECKING:
     from medlora.runs.training import RunResult, resume_run, start_run
     from medlora.task.card import TaskCard
     from medlora.task.file import Task, load_task, save_task
+    from medlora.task.folder import TaskFolder
     from medlora.train.settings import TrainSettings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "medlora.backbones.weights": ("Backbone", "load_backbone"),
+    "medlora.bank.answers": ("Answer",),
+    "medlora.bank.bank": ("TaskBank",),
     "medlora.data.augment": ("Augmentation",),
     "medlora.data.cache": ("default_cache",),
+    "medlora.data.image": ("decode_image",),
     "medlora.data.listing": ("list_images",),
     "medlora.data.table": ("ImageTable", "read_table"),
     "medlora.errors": ("MedLoRAError",),
@@ -45,11 +52,13 @@ _HOMES = {
     "medlora.runs.training": ("RunResult", "resume_run", "start_run"),
     "medlora.task.card": ("TaskCard",),
     "medlora.task.file": ("Task", "load_task", "save_task"),
+    "medlora.task.folder": ("TaskFolder",),
     "medlora.train.settings": ("TrainSettings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Answer",
     "Augmentation",
     "Backbone",
     "Estimate",
@@ -62,9 +71,12 @@ __all__ = [
     "RunPlan",
     "RunResult",
     "Task",
+    "TaskBank",
     "TaskCard",
+    "TaskFolder",
     "TrainSettings",
     "attach_adapters",
+    "decode_image",
     "default_cache",
     "detach_adapters",
     "evaluate_task",
