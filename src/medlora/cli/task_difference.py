@@ -10,9 +10,11 @@ import typer
 from medlora.cli.terminal import TaskArgument
 
 if TYPE_CHECKING:
-    from medlora.task.comparison import TaskComparison, UpdateDifference
+    from medlora.task.comparison import FieldDifference, TaskComparison, UpdateDifference
 
 MAX_VALUE_LENGTH = 200
+MAX_TENSORS = 8
+ANSWERS = "self_check.expected"
 
 
 def compare_task_files(
@@ -83,13 +85,28 @@ def _print_fields(found: "TaskComparison") -> None:
     table = Table(title="card", title_justify="left")
     for title in ("field", "first", "second"):
         table.add_column(title, overflow="fold")
+    answers = []
     for item in found.fields:
-        table.add_row(
-            Text(item.field),
-            Text(_shorten(item.first) if item.in_first else "(none)"),
-            Text(_shorten(item.second) if item.in_second else "(none)"),
-        )
+        if item.field.startswith(f"{ANSWERS}[") and isinstance(item.first, float):
+            answers.append(abs(item.first - item.second))
+        else:
+            table.add_row(Text(item.field), *(Text(value) for value in _show_values(item)))
+    if answers:
+        change = f"{len(answers)} stored answers differ, by up to {max(answers):.4g}"
+        table.add_row(ANSWERS, change, "")
     Console().print(table, highlight=False)
+
+
+def _show_values(item: "FieldDifference") -> tuple[str, str]:
+    first, second = item.first, item.second
+    if isinstance(first, float) and isinstance(second, float):
+        short = f"{first:.6g}", f"{second:.6g}"
+        if short[0] != short[1]:
+            return short
+    return (
+        _shorten(first) if item.in_first else "(none)",
+        _shorten(second) if item.in_second else "(none)",
+    )
 
 
 def _shorten(value: Any) -> str:
@@ -98,23 +115,24 @@ def _shorten(value: Any) -> str:
 
 
 def _print_tensors(found: "TaskComparison") -> None:
-    differing = [item for item in found.tensors if item.largest is not None]
-    typer.echo(f"tensors: {found.n_tensors_alike} alike, {len(found.tensors)} not")
-    if differing:
-        largest = max(differing, key=lambda item: item.largest or 0.0)
-        typer.echo(f"  largest difference of a value: {largest.largest:.4g} in {largest.name}")
-    for item in found.tensors:
-        if item.largest is None:
-            typer.echo(f"  {item.name}: {item.first or '(none)'} / {item.second or '(none)'}")
-        elif item.first != item.second:
-            typer.echo(
-                f"  {item.name}: {item.first} / {item.second}, values differ by at most "
-                f"{item.largest:.4g}"
-            )
+    typer.echo(f"tensors: {found.n_tensors_alike} are equal, {len(found.tensors)} are not")
+    valued = [(item.largest, item.name) for item in found.tensors if item.largest is not None]
+    if valued:
+        largest, name = max(valued)
+        typer.echo(f"  largest difference of a value: {largest:.4g} in {name}")
+    odd = [item for item in found.tensors if item.first != item.second]
+    for item in odd[:MAX_TENSORS]:
+        typer.echo(f"  {item.name}: {item.first or '(none)'} / {item.second or '(none)'}")
+    if len(odd) > MAX_TENSORS:
+        typer.echo(f"  and {len(odd) - MAX_TENSORS} more that differ in shape or type, or that")
+        typer.echo("  one of both lacks: --json names them all")
 
 
 def _print_updates(updates: "tuple[UpdateDifference, ...]") -> None:
     if not updates:
+        return
+    if all(item.relative == 0 for item in updates):
+        typer.echo(f"updates: {len(updates)} compared, all equal")
         return
     least = min(updates, key=lambda item: item.relative)
     most = max(updates, key=lambda item: item.relative)

@@ -21,6 +21,7 @@ def rename_task(
     Tensors stay as they are, to the bit. The file's digest, which covers the card, is another.
     """
     from medlora.errors import SettingsError
+    from medlora.task.catalogue import spell_path
     from medlora.task.file import Task, load_task, save_task
 
     loaded = load_task(task)
@@ -28,6 +29,6 @@ def rename_task(
     if out is not None and out.exists():
         raise SettingsError(f"--out {out} is there already. Choose another name for the file.")
     # A link stays a link, to a file that has changed.
-    path = out or task.resolve()
-    save_task(path, renamed)
-    typer.echo(f"{path}: {loaded.card.name!r} is now called {new_name!r}")
+    save_task(out or task.resolve(), renamed)
+    place = spell_path(str(out or task))
+    typer.echo(f"{place}: {loaded.card.name!r} is now called {new_name!r}")

@@ -62,8 +62,10 @@ def _list_files(files: list[Path]) -> list[Path]:
 
 
 def _describe(item: "Verification") -> dict[str, Any]:
+    from medlora.task.catalogue import spell_path
+
     return {
-        "file": str(item.path),
+        "file": spell_path(str(item.path)),
         "ok": item.fault is None,
         "task": item.task,
         "backbone": item.backbone.to_dict() if item.backbone else None,
@@ -73,8 +75,11 @@ def _describe(item: "Verification") -> dict[str, Any]:
 
 
 def _format_line(item: "Verification") -> str:
+    from medlora.task.catalogue import spell_path
+
     if item.fault is not None:
         return f"FAILED  {item.fault}"
+    path = spell_path(str(item.path))
     if item.difference is None:
-        return f"ok      {item.path}: its card holds no answers to repeat"
-    return f"ok      {item.path}: answers differ by at most {item.difference:.2g}"
+        return f"ok      {path}: its card holds no answers to repeat"
+    return f"ok      {path}: answers differ by at most {item.difference:.2g}"

@@ -9,6 +9,7 @@ from medlora.errors import BackboneError, MedLoRAError
 from medlora.progress import Progress, silent
 from medlora.runs.opened import find_backbone
 from medlora.storage import read_file
+from medlora.task.catalogue import spell_path
 from medlora.task.file import Task, unpack_task
 from medlora.task.heading import read_heading
 from medlora.task.opening import build_model, run_self_check
@@ -58,7 +59,7 @@ def verify_task_files(
     n_done = 0
     for path in paths:
         try:
-            card = read_heading(path, str(path)).card
+            card = read_heading(path, spell_path(str(path))).card
         except MedLoRAError as error:
             n_done += 1
             progress("verifying", n_done, len(paths))
@@ -79,27 +80,28 @@ def _verify_group(group: list[Verification], weights: Path | str | None) -> Iter
     """Check tasks that name one backbone."""
     backbone: Backbone | BackboneError | None = None
     for known in group:
+        place = spell_path(str(known.path))
         try:
             # Before the backbone: a damaged file is known to be one whether or not it is found.
-            task = unpack_task(read_file(known.path, "task file"), str(known.path))
+            task = unpack_task(read_file(known.path, "task file"), place)
         except MedLoRAError as error:
             yield replace(known, fault=str(error))
             continue
         if backbone is None:
             backbone = _look_for_backbone(task, weights)
-        yield _verify_task(task, backbone, known)
+        yield _verify_task(task, backbone, known, place)
 
 
 def _verify_task(
-    task: Task, backbone: Backbone | BackboneError, known: Verification
+    task: Task, backbone: Backbone | BackboneError, known: Verification, place: str
 ) -> Verification:
     if isinstance(backbone, BackboneError):
-        return replace(known, fault=f"{known.path}: {backbone}")
+        return replace(known, fault=f"{place}: {backbone}")
     try:
         if task.card.self_check is not None:
-            difference = run_self_check(task, backbone, place=str(known.path))
+            difference = run_self_check(task, backbone, place=place)
             return replace(known, difference=difference)
-        build_model(task, backbone, place=str(known.path))
+        build_model(task, backbone, place=place)
     except MedLoRAError as error:
         return replace(known, fault=str(error))
     return known

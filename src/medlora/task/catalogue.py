@@ -90,12 +90,21 @@ def _walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
             path = Path(parent, name)
             # A pipe under that name would be waited for.
             if name.endswith(SUFFIX) and not name.startswith(".") and path.is_file():
-                yield _spell(path.relative_to(folder).as_posix()), path
+                yield spell_path(path.relative_to(folder).as_posix()), path
 
 
 def _raise_error(error: OSError) -> NoReturn:
     raise error
 
 
-def _spell(file: str) -> str:
-    return file if file.isprintable() else file.encode("unicode_escape").decode("ascii")
+def spell_path(path: str) -> str:
+    r"""A path that can be shown anywhere: what cannot be printed is spelt with a backslash.
+
+    Example:
+        >>> print(spell_path("scan" + chr(27) + chr(10) + ".safetensors"))
+        scan\x1b\n.safetensors
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in path
+    )

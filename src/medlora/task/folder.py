@@ -11,7 +11,7 @@ from typing import Protocol
 from medlora.errors import SettingsError, StorageError, TaskFileError
 from medlora.storage import read_file
 from medlora.task.card import TaskCard
-from medlora.task.catalogue import find_task_files
+from medlora.task.catalogue import find_task_files, spell_path
 from medlora.task.file import Task, unpack_task
 from medlora.task.heading import check_card_backbone, read_heading
 from medlora.task.records import BackboneReference
@@ -110,7 +110,7 @@ class TaskFolder:
         Raises:
             SettingsError: There is no task of that name.
         """
-        return str(self._find(name).path)
+        return spell_path(str(self._find(name).path))
 
     def load(self, name: str) -> Task:
         """Load a task from its file as it is now, and check it to the last byte.
@@ -122,13 +122,14 @@ class TaskFolder:
             WrongBackboneError: It holds a task of another backbone by now.
         """
         path = self._find(name).path
-        task = unpack_task(read_file(path, "task file"), str(path))
+        place = spell_path(str(path))
+        task = unpack_task(read_file(path, "task file"), place)
         if task.card.name != name:
             raise TaskFileError(
-                f"{path} holds the task {task.card.name!r} now, no longer {name!r}. "
+                f"{place} holds the task {task.card.name!r} now, no longer {name!r}. "
                 "Read the folder again."
             )
-        self._check_backbone(task.card, str(path))
+        self._check_backbone(task.card, place)
         return task
 
     def refresh(self) -> FolderChanges:
