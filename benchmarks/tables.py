@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.melo_table import render_melo
+from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.real_tasks_table import render_real_tasks
 from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
@@ -26,6 +28,8 @@ from benchmarks.training_speed_table import render_training_speed
 Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
+    "melo": render_melo,
+    "mixed-tasks": render_mixed_tasks,
     "real-tasks": render_real_tasks,
     "training-speed": render_training_speed,
 }

@@ -56,7 +56,7 @@ ALL_COMMANDS = sorted(
         for words in shown_commands(block)
     }
 )
-GROUPS = ("bench", "tasks")
+GROUPS = ("bench", "reproduce", "tasks")
 TESTED = [document for document in DOCUMENTS if blocks(document, "bash", tested=True)]
 
 

@@ -34,6 +34,7 @@ class TaskShelf:
         self._lock = Lock()
         self._added: dict[str, HeldTask] = {}
         self._loaded: OrderedDict[str, HeldTask] = OrderedDict()
+        self._loaded_bytes = 0
         self._retired: set[str] = set()
 
     def names(self) -> tuple[str, ...]:
@@ -76,13 +77,13 @@ class TaskShelf:
             raise self._describe_missing(name)
         with self._lock:
             self._added.pop(name, None)
-            self._loaded.pop(name, None)
+            self._drop(name)
             self._retired.add(name)
 
     def forget(self, name: str) -> None:
         """Let go of a loaded task until it is taken again."""
         with self._lock:
-            self._loaded.pop(name, None)
+            self._drop(name)
 
     def take(self, names: Sequence[str]) -> dict[str, HeldTask]:
         """Tasks by name, loaded where they are not held.
@@ -108,16 +109,23 @@ class TaskShelf:
         held = self._hold(source.load(name), source.place(name))
         with self._lock:
             # Another thread may have loaded it meanwhile; then all use that one.
-            return self._loaded.setdefault(name, held)
+            if name not in self._loaded:
+                self._loaded[name] = held
+                self._loaded_bytes += held.n_bytes
+            return self._loaded[name]
 
     def _push_out(self) -> None:
         if self._byte_budget is None:
             return
         with self._lock:
-            total = sum(task.n_bytes for task in self._loaded.values())
-            while total > self._byte_budget and self._loaded:
-                _, oldest = self._loaded.popitem(last=False)
-                total -= oldest.n_bytes
+            while self._loaded_bytes > self._byte_budget and self._loaded:
+                self._drop(next(iter(self._loaded)))
+
+    def _drop(self, name: str) -> None:
+        """Let go of a loaded task; the lock is held."""
+        held = self._loaded.pop(name, None)
+        if held is not None:
+            self._loaded_bytes -= held.n_bytes
 
     def _describe_missing(self, name: str) -> TaskBankError:
         known = self.names()

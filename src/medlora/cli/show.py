@@ -17,6 +17,7 @@ def show_task(
     weights: WeightsOption = None,
 ) -> None:
     """Show a task file's card: classes, backbone, preprocessing, data, scores, limits."""
+    from medlora.lora.attach import count_parameters
     from medlora.task.file import load_task
 
     loaded = load_task(task)
@@ -24,7 +25,7 @@ def show_task(
     if as_json:
         typer.echo(json.dumps(card, indent=1, ensure_ascii=False))
     else:
-        n_values = sum(tensor.numel() for tensor in loaded.tensors.values())
+        n_values = count_parameters(loaded.tensors)
         card["tensors"] = f"{len(loaded.tensors)} with {n_values:,} values"
         _print_card(card)
     if check:

@@ -165,37 +165,6 @@ def training_batches(
     return _read_ahead(images, targets, plan[start_step:], prefetch)
 
 
-def evaluation_batches(
-    images: ImageReader,
-    targets: npt.NDArray[np.bool_],
-    rows: Rows,
-    *,
-    batch_size: int,
-    prefetch: int = 2,
-) -> Iterator[Batch]:
-    """All of `rows` in the order given, each once, never augmented.
-
-    Args:
-        images: Where prepared images come from.
-        targets: (image, class) reference labels of the whole table.
-        rows: (row,) rows of the table; none gives no batch.
-        batch_size: Images in a batch, at least 1; the last one may hold fewer.
-        prefetch: Batches that a thread reads ahead; 0 reads each when it is asked for.
-
-    Raises:
-        SettingsError: A number is outside its range.
-        UnreadableImageError: While iterating, an image cannot be read.
-    """
-    _check_sizes(batch_size, 1)
-    if prefetch < 0:
-        raise SettingsError(f"prefetch must be at least 0, not {prefetch}.")
-    plan = [
-        rows[start : start + batch_size].astype(np.int64)
-        for start in range(0, len(rows), batch_size)
-    ]
-    return _read_ahead(images, targets, plan, prefetch)
-
-
 def _read_ahead(
     images: ImageReader, targets: npt.NDArray[np.bool_], plan: list[Rows], prefetch: int
 ) -> Iterator[Batch]:

@@ -1,6 +1,5 @@
 """Batches: order, resuming, processes, reading ahead."""
 
-import inspect
 import threading
 from collections.abc import Sequence
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from medlora.data.loader import (
     Batch,
     count_batches,
-    evaluation_batches,
     plan_epoch,
     training_batches,
 )
@@ -186,18 +184,3 @@ def test_stopping_early_ends_the_thread_and_the_reading() -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert not any(name.startswith("medlora-batches") for name in names)
     assert len(images.reads) <= 2, "what had begun is finished, the other nine are not"
-
-
-def test_evaluation_goes_in_order_and_keeps_every_image() -> None:
-    rows = np.array([8, 2, 2, 20, 1])
-    batches = list(evaluation_batches(NumberedImages(), TARGETS, rows, batch_size=2))
-    assert rows_of(batches) == [[8, 2], [2, 20], [1]]
-    assert [batch.images[:, 0, 0, 0].tolist() for batch in batches] == rows_of(batches)
-    assert list(evaluation_batches(NumberedImages(), TARGETS, rows[:0], batch_size=2)) == []
-    with pytest.raises(SettingsError, match="Batch size must be at least 1"):
-        evaluation_batches(NumberedImages(), TARGETS, rows, batch_size=0)
-
-
-def test_evaluation_cannot_be_augmented_or_shuffled() -> None:
-    names = set(inspect.signature(evaluation_batches).parameters)
-    assert names == {"images", "targets", "rows", "batch_size", "prefetch"}

@@ -8,7 +8,6 @@ import torch
 
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.data.augment import Augmentation
-from medlora.data.loader import evaluation_batches
 from medlora.errors import TrainingError, UnreadableImageError
 from medlora.evaluate import predict
 from medlora.train.checkpoint import CheckpointMemory, unpack_state
@@ -205,9 +204,7 @@ def test_validation_is_never_augmented(multi_label) -> None:
     assert [plain[name] for name in names] == [augmented[name] for name in names]
 
 
-@pytest.mark.parametrize(
-    "function", [predict.predict_rows, predict.predict_batch, evaluation_batches]
-)
+@pytest.mark.parametrize("function", [predict.predict_rows, predict.predict_batch])
 def test_evaluation_cannot_be_asked_to_augment(function) -> None:
     names = inspect.signature(function).parameters
     assert names

@@ -1,0 +1,63 @@
+"""MeLo's experiment 1 on public images; what is finished is not run again.
+
+    python -m benchmarks.melo --data ../shared/data                      # ViT-Ti/16, three seeds
+    python -m benchmarks.melo --data ../shared/data --only breast        # one task of it
+
+The runs are those of `medlora reproduce melo`; this writes docs/results/melo-BACKBONE.json.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import write_result
+from medlora.cli.memory import keep_large_blocks
+from medlora.data.cache import default_cache
+from medlora.experiments.melo import METHODS, TASKS, MeloPlan, read_melo, run_melo
+
+
+def show_line(stage: str, done: int, total: int, **figures: float) -> None:
+    """A line on standard error when a stage is finished."""
+    if done == total and not stage.startswith(("validation", "predicting")):
+        print(f"    {stage} {figures or ''}", file=sys.stderr, flush=True)
+
+
+def plan_all(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> MeloPlan:
+    """The plan of some tasks."""
+    chosen: Any = tuple(arguments.methods.split(","))
+    return MeloPlan(
+        data=arguments.data,
+        backbone=arguments.backbone,
+        tasks=tasks,
+        methods=chosen,
+        seeds=tuple(range(arguments.seeds)),
+        epochs=arguments.epochs,
+        precision=arguments.precision,
+    )
+
+
+def main() -> None:
+    """Run what is missing, then write the figures of every method that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/melo"))
+    parser.add_argument("--backbone", default="vit_tiny_patch16_224")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
+    parser.add_argument("--only", help="run this task alone; all that is finished is written")
+    arguments = parser.parse_args()
+    folder = arguments.runs / arguments.backbone.partition(".")[0]
+    keep_large_blocks()
+    only = (arguments.only,) if arguments.only else tuple(task.name for task in TASKS)
+    run_melo(plan_all(arguments, only), folder, cache=default_cache(), progress=show_line)
+    result = read_melo(plan_all(arguments, ()), folder)
+    name = f"melo-{folder.name.replace('_', '-')}"
+    path = write_result(name, "melo", result, seed=0)
+    print(f"{path} written; make docs writes the tables from it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Tables of kind `melo`: three methods on four tasks, beside the published figures."""
+
+from statistics import fmean
+from typing import Any
+
+from benchmarks.result_fields import field, format_table
+
+METRICS = {"ACC": "accuracy", "SEN": "recall", "PRE": "precision", "F1S": "f1", "AUC": "auroc"}
+NAMES = {"linear": "linear probe", "lora": "adapter", "full": "full fine-tuning"}
+NOTE = (
+    "SEN, PRE, F1S and AUC are means over the classes; ACC of several labels counts images with "
+    "all labels right, at the thresholds of the task. In brackets the 95 % bootstrap interval over "
+    "patients; with several seeds, value and bounds are means over them."
+)
+Row = dict[str, Any]
+
+
+def render_melo(result: Row) -> str:
+    """One table for each task, the paper's figures in it, and its verdict.
+
+    Args:
+        result: What `medlora.experiments.melo.read_melo` gives.
+
+    Raises:
+        ResultError: A field is missing.
+    """
+    total = int(field(field(result, "backbone"), "parameters"))
+    parts = [_render_task(task, total) for task in field(result, "tasks")]
+    return "\n\n".join([*parts, NOTE])
+
+
+def _render_task(task: Row, total: int) -> str:
+    rows = field(task, "rows")
+    name = f"**{field(task, 'name')}**, for the paper's {field(task, 'stands_for')}"
+    lines = []
+    for method in dict.fromkeys(field(row, "method") for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        trained = int(field(own[0], "trainable_parameters"))
+        lines.append(
+            [
+                NAMES[method],
+                f"{trained:,} ({100 * trained / total:.2f} %)",
+                str(len(own)),
+                *[_format([field(row, "metrics")[key] for row in own]) for key in METRICS.values()],
+            ]
+        )
+    for method, figures in field(task, "published").items():
+        lines.append([f"published: {NAMES[method]}", "", "", *[f"{each:.3f}" for each in figures]])
+    table = format_table(["method", "trained parameters", "seeds", *METRICS], lines)
+    missing = [NAMES[method] for method in field(task, "not_run")]
+    not_run = f" Not run yet: {', '.join(missing)}." if missing else ""
+    verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}"
+    return f"{name}\n\n{table}\n\n{verdict}"
+
+
+def _format(estimates: list[Row]) -> str:
+    if any(isinstance(each[key], str) for each in estimates for key in ("value", "low", "high")):
+        return "undefined"
+    value, low, high = (fmean(each[key] for each in estimates) for key in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,118 @@
+"""`medlora reproduce`: published experiments, done again."""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+
+from medlora.cli.terminal import (
+    CacheOption,
+    CacheSizeOption,
+    PrecisionOption,
+    StopSignal,
+    WeightsOption,
+    open_cache,
+    show_progress,
+)
+from medlora.cli.train import EXIT_STOPPED
+
+app = typer.Typer(help="Published experiments, done again.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Published experiments, done again."""
+
+
+@app.command("melo")
+def reproduce_melo(
+    data: Annotated[Path, typer.Option(help="Folder of the four data sets; see docs/melo.md.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder of the runs; what is finished there is not done again.")
+    ] = Path("runs/melo"),
+    backbone: Annotated[str, typer.Option(help="timm's name.")] = "vit_tiny_patch16_224",
+    weights: WeightsOption = None,
+    only: Annotated[str, typer.Option(help="Names of tasks, joined by commas.")] = "",
+    methods: Annotated[str, typer.Option(help="Of linear, lora, full.")] = "linear,lora,full",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a final run.")] = 5,
+    try_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a try of a rate.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Some hundred images, one epoch: to see it work.")
+    ] = False,
+    precision: PrecisionOption = "auto",
+    cache_dir: CacheOption = None,
+    cache_size: CacheSizeOption = 20.0,
+) -> None:
+    """MeLo's experiment 1: four tasks, linear probe against adapter against full fine-tuning.
+
+    For each method the learning rate is chosen on validation images from as many tries. Stop it at
+    any time; the same command goes on.
+    """
+    from medlora.experiments.melo import MeloPlan, read_melo, run_melo
+    from medlora.runs.folder import write_json
+
+    plan = MeloPlan(
+        data=data,
+        backbone=backbone,
+        weights=weights if weights in (None, "random") else str(Path(str(weights)).resolve()),
+        tasks=tuple(name.strip() for name in only.split(",") if name.strip()),
+        methods=tuple(name.strip() for name in methods.split(",")),  # type: ignore[misc]
+        seeds=tuple(range(seeds)),
+        epochs=epochs,
+        try_epochs=try_epochs,
+        quick=quick,
+        precision=precision,
+    )
+    folder = output / ("quick" if quick else "whole") / backbone
+    with show_progress() as progress:
+        finished = run_melo(
+            plan,
+            folder,
+            cache=open_cache(cache_dir, cache_size),
+            progress=progress,
+            should_stop=StopSignal(),
+        )
+    if not finished:
+        typer.echo("stopped; the same command goes on.", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+    result = read_melo(plan, folder)
+    write_json(folder / "melo.json", result)
+    _print_tables(result)
+    typer.echo(f"all figures {folder / 'melo.json'}")
+
+
+def _print_tables(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from medlora.experiments.melo import COLUMNS
+
+    console = Console()
+    total = result["backbone"]["parameters"]
+    for task in result["tasks"]:
+        table = Table(title=f"{task['name']} (the paper's: {task['stands_for']})")
+        for column in ("method", "trained", *COLUMNS):
+            table.add_column(column, justify="left" if column == "method" else "right")
+        for method in dict.fromkeys(row["method"] for row in task["rows"]):
+            rows = [row for row in task["rows"] if row["method"] == method]
+            share = rows[0]["trainable_parameters"] / total
+            cells = [_format([row["metrics"][name] for row in rows]) for name in COLUMNS.values()]
+            table.add_row(method, f"{100 * share:.2f} %", *cells)
+            if method in task["published"]:
+                figures = [f"{value:.3f}" for value in task["published"][method]]
+                table.add_row(f"  published {method}", "", *figures, style="dim")
+        console.print(table)
+        console.print(task["verdict"], markup=False, highlight=False)
+        console.print(f"Limits: {task['limits']}\n", markup=False, highlight=False, style="dim")
+    if result["quick"]:
+        console.print("A quick try on some hundred images: no figure here means anything.")
+
+
+def _format(estimates: list[dict[str, Any]]) -> str:
+    """The mean over the seeds with the mean bounds of its interval."""
+    if any(isinstance(value, str) for each in estimates for value in each.values()):
+        return "undef."
+    value, low, high = (fmean(each[key] for each in estimates) for key in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.2f}-{high:.2f})"

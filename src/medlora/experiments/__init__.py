@@ -1,0 +1,1 @@
+"""Comparisons that a paper reports, repeated with one command each."""

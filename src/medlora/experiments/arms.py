@@ -1,0 +1,225 @@
+"""Arms of an experiment: a rate is chosen from some tries, and then run with every seed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medlora.data.cache import ImageCache, NoCache
+from medlora.errors import SettingsError
+from medlora.lora.attach import count_parameters
+from medlora.progress import Progress, silent
+from medlora.runs.folder import RunFolder, RunPlan
+from medlora.runs.training import resume_run, start_run
+from medlora.task.file import load_task
+from medlora.train.loop import never
+from medlora.train.settings import TrainSettings
+from medlora.train.validation import rank_epoch
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training: a backbone, a method, and the rates that are tried.
+
+    Attributes:
+        settings: How it is trained, but for the rate and the seed.
+        rates: Learning rates to try; with one rate nothing is tried.
+        try_epochs: Epochs of a try.
+        seeds: Seeds of the final runs; tries have the first of them.
+    """
+
+    settings: TrainSettings
+    rates: tuple[float, ...]
+    try_epochs: int
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the arm's folder."""
+        return f"{self.settings.backbone.partition('.')[0]}-{self.settings.method}"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a try reached on validation images.
+
+    Attributes:
+        learning_rate: The rate.
+        auroc: Of the best epoch, in [0, 1].
+        loss: Of that epoch.
+    """
+
+    learning_rate: float
+    auroc: float
+    loss: float
+
+
+class ArmRuns:
+    """The runs of an arm, each a folder of its own below one folder.
+
+    Args:
+        arm: The arm.
+        folder: Where its runs lie.
+    """
+
+    def __init__(self, arm: Arm, folder: Path) -> None:
+        self.arm = arm
+        self.folder = folder
+
+    def try_folder(self, rate: float) -> RunFolder:
+        """The run that tries a rate."""
+        return RunFolder(self.folder / f"try-{rate:g}")
+
+    def seed_folder(self, seed: int) -> RunFolder:
+        """The final run with a seed."""
+        return RunFolder(self.folder / f"seed-{seed}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every try and every seed has its report."""
+        places = [self.try_folder(rate) for rate in self._tried_rates]
+        places += [self.seed_folder(seed) for seed in self.arm.seeds]
+        return all(place.report.is_file() for place in places)
+
+    def run(
+        self,
+        plan: RunPlan,
+        *,
+        cache: ImageCache | NoCache,
+        progress: Progress = silent,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
+        """Do the runs, or what is left of them.
+
+        Args:
+            plan: What all runs share: data, weights, note. Its settings are replaced.
+            cache: Where decoded images are kept.
+            progress: Told of every step.
+            should_stop: Asked after every step; true ends in a state to go on from.
+
+        Returns:
+            Whether all of them are finished.
+        """
+
+        def do(place: RunFolder, settings: TrainSettings) -> bool:
+            named = replace(plan, settings=settings, name=f"{plan.name}-{self.arm.name}")
+            return run_once(named, place, cache=cache, progress=progress, should_stop=should_stop)
+
+        first = self.arm.seeds[0]
+        for rate in self._tried_rates:
+            epochs = self.arm.try_epochs
+            settings = replace(self.arm.settings, learning_rate=rate, epochs=epochs, seed=first)
+            if not do(self.try_folder(rate), settings):
+                return False
+        rate, _ = self.choose_rate()
+        for seed in self.arm.seeds:
+            settings = replace(self.arm.settings, learning_rate=rate, seed=seed)
+            if not do(self.seed_folder(seed), settings):
+                return False
+        return True
+
+    def choose_rate(self) -> tuple[float, list[Tried]]:
+        """The best rate by validation AUROC, then by loss, and what each try reached.
+
+        Raises:
+            SettingsError: A try has not been run.
+        """
+        if not self._tried_rates:
+            return self.arm.rates[0], []
+        tried = [_read_try(self.try_folder(rate), rate) for rate in self.arm.rates]
+        best = max(tried, key=lambda each: (each.auroc, -each.loss))
+        return best.learning_rate, tried
+
+    def read(self) -> list[dict[str, Any]]:
+        """What the runs found, as plain JSON values: a row for each seed and set of test images.
+
+        Returns:
+            Each with `backbone`, `method`, `seed`, `learning_rate`, `tried`,
+            `trainable_parameters`, `task_file_bytes`, `training` (the settings), `validation`
+            and `test_images` (in words), `n_images`, `counts`, `metrics` (name to value, low and
+            high), `recalls` and `confusion`.
+        """
+        rate, tried = self.choose_rate()
+        rows = []
+        for seed in self.arm.seeds:
+            common = {"seed": seed, "learning_rate": rate, "tried": _list_tried(tried)}
+            rows += _read_run(self.seed_folder(seed), self.arm, common)
+        return rows
+
+    @property
+    def _tried_rates(self) -> Sequence[float]:
+        return self.arm.rates if len(self.arm.rates) > 1 else ()
+
+
+def run_once(
+    plan: RunPlan,
+    place: RunFolder,
+    *,
+    cache: ImageCache | NoCache,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = never,
+) -> bool:
+    """Do one run, or what is left of it; nothing where it has its report.
+
+    Returns:
+        Whether it is finished.
+    """
+    if place.report.is_file():
+        return True
+    if place.plan.is_file() and place.split.is_file():
+        result = resume_run(place.path, cache=cache, progress=progress, should_stop=should_stop)
+    else:
+        result = start_run(
+            plan, place.path, cache=cache, progress=progress, should_stop=should_stop
+        )
+    return result.ended != "stopped"
+
+
+def _read_try(place: RunFolder, rate: float) -> Tried:
+    if not place.history.is_file():
+        raise SettingsError(f"{place.path} holds no finished try. Run the arm first.")
+    history = json.loads(place.history.read_text(encoding="utf-8"))
+    auroc, negative_loss = max(_rank(row) for row in history)
+    return Tried(rate, auroc, -negative_loss)
+
+
+def _rank(row: dict[str, float]) -> tuple[float, float]:
+    figures = {key.removeprefix("val_"): value for key, value in row.items()}
+    return rank_epoch(figures, "auroc")
+
+
+def _list_tried(tried: Sequence[Tried]) -> list[dict[str, float]]:
+    return [
+        {"learning_rate": each.learning_rate, "val_auroc": each.auroc, "val_loss": each.loss}
+        for each in tried
+    ]
+
+
+def _read_run(place: RunFolder, arm: Arm, common: dict[str, Any]) -> list[dict[str, Any]]:
+    scores = json.loads(place.evaluation.read_text(encoding="utf-8"))
+    task = load_task(place.task)
+    common = {
+        "backbone": arm.settings.backbone,
+        "method": arm.settings.method,
+        **common,
+        "trainable_parameters": count_parameters(task.tensors),
+        "task_file_bytes": place.task.stat().st_size,
+        "training": task.card.training,
+        "validation": {name: scores["val"]["overall"][name] for name in ("accuracy", "auroc")},
+    }
+    subsets = [("all test images", scores["all"])]
+    if scores["unseen"] is not None:
+        subsets.append(("test images whose bytes are not in training", scores["unseen"]))
+    return [
+        {
+            **common,
+            "test_images": words,
+            "n_images": evaluation["n_images"],
+            "counts": dict(zip(evaluation["classes"], evaluation["counts"], strict=True)),
+            "metrics": evaluation["overall"],
+            "recalls": {name: row["recall"] for name, row in evaluation["per_class"].items()},
+            "confusion": evaluation["confusion"],
+        }
+        for words, evaluation in subsets
+    ]

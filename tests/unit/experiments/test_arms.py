@@ -1,0 +1,79 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medlora.data.cache import NoCache
+from medlora.errors import SettingsError
+from medlora.experiments.arms import Arm, ArmRuns
+from medlora.runs.folder import RunPlan
+from medlora.train.settings import TrainSettings
+from run_samples import BACKBONE
+
+SETTINGS = TrainSettings(backbone=BACKBONE, epochs=2, batch_size=8, precision="fp32")
+ARM = Arm(settings=SETTINGS, rates=(1e-5, 1e-2), try_epochs=1, seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def plan(images: Path) -> RunPlan:
+    return RunPlan(data=str(images), settings=SETTINGS, name="tiny", weights="random")
+
+
+@pytest.fixture(scope="module")
+def finished(plan: RunPlan, tmp_path_factory: pytest.TempPathFactory) -> ArmRuns:
+    runs = ArmRuns(ARM, tmp_path_factory.mktemp("arm") / ARM.name)
+    assert not runs.is_finished
+    assert runs.run(plan, cache=NoCache())
+    assert runs.is_finished
+    return runs
+
+
+def test_the_best_rate_on_validation_is_run_with_every_seed(finished: ArmRuns) -> None:
+    rate, tried = finished.choose_rate()
+    assert [each.learning_rate for each in tried] == [1e-5, 1e-2]
+    best = max(tried, key=lambda each: (each.auroc, -each.loss))
+    assert rate == best.learning_rate
+    rows = finished.read()
+    assert [row["seed"] for row in rows if row["test_images"] == "all test images"] == [0, 1]
+    assert {row["learning_rate"] for row in rows} == {rate}
+    for row in rows:
+        assert row["training"]["seed"] == row["seed"]
+        assert row["training"]["learning_rate"] == rate
+        assert 0 <= row["metrics"]["auroc"]["low"] <= row["metrics"]["auroc"]["value"] <= 1
+        assert row["method"] == "lora"
+        assert len(row["tried"]) == 2
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_what_is_finished_is_not_done_again(finished: ArmRuns, plan: RunPlan) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.*")}
+    told: list[str] = []
+    finished.run(plan, cache=NoCache(), progress=lambda stage, *_, **__: told.append(stage))
+    assert not told
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.*")} == before
+
+
+def test_a_stopped_arm_goes_on_where_it_stopped(
+    finished: ArmRuns, plan: RunPlan, tmp_path: Path
+) -> None:
+    runs = ArmRuns(ARM, tmp_path / ARM.name)
+    calls = iter(range(1000))
+    assert not runs.run(plan, cache=NoCache(), should_stop=lambda: next(calls) >= 5)
+    assert not runs.is_finished
+    assert runs.run(plan, cache=NoCache())
+    whole = {row["seed"]: row["metrics"] for row in finished.read()}
+    assert {row["seed"]: row["metrics"] for row in runs.read()} == whole
+
+
+def test_one_rate_needs_no_try(plan: RunPlan, tmp_path: Path) -> None:
+    arm = replace(ARM, rates=(1e-3,), seeds=(0,), settings=replace(SETTINGS, epochs=1))
+    runs = ArmRuns(arm, tmp_path / arm.name)
+    assert runs.choose_rate() == (1e-3, [])
+    assert runs.run(plan, cache=NoCache())
+    assert {path.name for path in runs.folder.iterdir()} == {"seed-0"}
+
+
+def test_a_rate_cannot_be_chosen_before_the_tries(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="holds no finished try"):
+        ArmRuns(ARM, tmp_path).choose_rate()
