@@ -4,7 +4,7 @@ import typer
 
 from medlora.cli import exchange, show, task_difference, task_list, task_name, task_verification
 
-app = typer.Typer(help="Task files: list, verify, compare and rename them.", no_args_is_help=True)
+app = typer.Typer(help="Task files: list, verify, compare, rename, export.", no_args_is_help=True)
 app.command("list")(task_list.list_tasks)
 app.command("show")(show.show_task)
 app.command("verify")(task_verification.verify_tasks)
