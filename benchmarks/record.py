@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from medlora.runs.machine import describe_machine
 from medlora.storage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,17 +80,6 @@ def write_result(
     return path
 
 
-def describe_machine() -> dict[str, Any]:
-    """The processor, cores that this process may use, memory in bytes, and GPUs."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": _usable_cores(),
-        "memory_bytes": _memory_bytes(),
-        "gpus": _gpu_names(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def describe_versions() -> dict[str, str]:
     """Python's version, and those of the packages in `PACKAGES` that are installed."""
     versions = {"python": platform.python_version()}
@@ -126,36 +116,3 @@ def _run_git(*arguments: str) -> str:
         ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _gpu_names() -> list[str]:
-    try:
-        import torch
-    except ImportError:
-        return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -1,9 +1,9 @@
 """What every contestant of a training contest needs: its setting, its watch, its device."""
 
-import resource
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
+
+from medlora.runs.machine import read_memory as read_memory
 
 N_CLASSES = 2
 LEARNING_RATE = 1e-3
@@ -76,16 +76,3 @@ def draw_batch(contest: Contest, size: tuple[int, int]) -> tuple[Any, Any]:
     images = torch.randn(contest.batch_size, 3, *size, generator=generator)
     labels = torch.arange(contest.batch_size) % N_CLASSES
     return images.to(choose_device()), labels.to(choose_device())
-
-
-def read_memory() -> tuple[int, int]:
-    """Bytes of main memory that this process holds now, and the most that it has held."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return peak, peak
-    # Not ru_maxrss: a new process inherits the peak of the one that started it.
-    sizes = {key: value for key, _, value in (line.partition(":") for line in lines)}
-    now, peak = (int(sizes[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
-    return now, peak
