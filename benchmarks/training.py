@@ -28,6 +28,8 @@ from benchmarks.training_contestants import (
     MEDLORA_STEP,
     PEFT,
     PEFT_HALF,
+    PEFT_HALF_KEPT,
+    PEFT_KEPT,
     PEFT_MIXED,
     Contestant,
 )
@@ -131,6 +133,8 @@ def list_ratios(faster: str) -> list[dict[str, Any]]:
         ratios += [
             {"of": ours, "to": PEFT, "measure": speed, "at_least": 3},
             {"of": ours, "to": faster, "measure": speed, "at_least": 1.05},
+            {"of": ours, "to": PEFT_KEPT, "measure": speed},
+            {"of": ours, "to": PEFT_HALF_KEPT, "measure": speed},
             {"of": ours, "to": FLOOR, "measure": speed, "at_least": 0.85},
             {"of": ours, "to": FROZEN_FLOOR, "measure": speed, "at_least": 0.85},
             {"of": ours, "to": FULL, "measure": speed},

@@ -152,12 +152,15 @@ class Contestant:
         precision: `fp32`, or `auto` for what this project chooses on the device.
         how: How it is called.
         train: Its loop.
+        keeps_memory: Whether its process keeps large blocks of memory for the next step, as
+            `medlora` does; PyTorch itself gives them back to the system.
     """
 
     name: str
     precision: str
     how: str
     train: Callable[[Contest, Pace], None]
+    keeps_memory: bool = False
 
 
 MEDLORA = "MedLoRA"
@@ -165,6 +168,8 @@ MEDLORA_STEP = "MedLoRA, the step alone"
 PEFT = "PEFT and timm"
 PEFT_HALF = "PEFT and timm, all in bf16"
 PEFT_MIXED = "PEFT and timm, adapter in fp32"
+PEFT_KEPT = "PEFT and timm, memory kept"
+PEFT_HALF_KEPT = "PEFT and timm, all in bf16, memory kept"
 FULL = "Full fine-tuning"
 FLOOR = "Twice the forward pass"
 FROZEN_FLOOR = "Twice the forward pass, frozen layers"
@@ -181,12 +186,14 @@ CONTESTANTS = (
         "`Trainer.run`, as `medlora train --method lora`: images from the cache, every kind of "
         "augmentation, AdamW, clipping, checks of the loss",
         train_medlora,
+        keeps_memory=True,
     ),
     Contestant(
         MEDLORA_STEP,
         "auto",
         "`TaskModel(method='lora')` in the loop of the peers, on a batch that lies ready",
         train_medlora_step,
+        keeps_memory=True,
     ),
     Contestant(PEFT, "fp32", _PEFT_CALL, train_peft),
     Contestant(
@@ -202,21 +209,38 @@ CONTESTANTS = (
         partial(train_peft, half=True),
     ),
     Contestant(
+        PEFT_KEPT,
+        "fp32",
+        "as the first of PEFT's, in a process that keeps memory as `medlora` does",
+        train_peft,
+        keeps_memory=True,
+    ),
+    Contestant(
+        PEFT_HALF_KEPT,
+        "bf16",
+        "as PEFT's with all in bf16, in a process that keeps memory as `medlora` does",
+        partial(train_peft, half=True, float32_adapter=False),
+        keeps_memory=True,
+    ),
+    Contestant(
         FULL,
         "auto",
         "`TaskModel(method='full')` in the loop of the peers: weights in fp32, bf16 by autocast",
         train_full,
+        keeps_memory=True,
     ),
     Contestant(
         FLOOR,
         "auto",
         "the bare backbone under `torch.inference_mode`, twice for a step",
         pass_forward,
+        keeps_memory=True,
     ),
     Contestant(
         FROZEN_FLOOR,
         "auto",
         "as above, with this project's frozen linear layers",
         partial(pass_forward, frozen=True),
+        keeps_memory=True,
     ),
 )

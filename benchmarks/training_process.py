@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.training_contest import Contest, Finished, read_memory
 from benchmarks.training_contestants import CONTESTANTS
+from medlora.cli.memory import keep_large_blocks
 
 _SECONDS_TO_BUILD = 600.0
 
@@ -118,9 +119,11 @@ def run_contestant(connection: Connection, name: str, contest: Contest) -> None:
     import torch
 
     torch.set_num_threads(contest.n_threads or os.cpu_count() or 1)
-    train = {contestant.name: contestant.train for contestant in CONTESTANTS}[name]
+    chosen = {contestant.name: contestant for contestant in CONTESTANTS}[name]
+    if chosen.keeps_memory:
+        keep_large_blocks()
     try:
-        train(contest, PipedPace(connection))
+        chosen.train(contest, PipedPace(connection))
     except Finished:
         connection.close()
 

@@ -57,7 +57,7 @@ def test_every_contestant_makes_steps_until_it_is_stopped(contestant: Any) -> No
 
 
 def test_contestants_have_different_names() -> None:
-    assert len({contestant.name for contestant in CONTESTANTS}) == len(CONTESTANTS) == 8
+    assert len({contestant.name for contestant in CONTESTANTS}) == len(CONTESTANTS) == 10
 
 
 def test_a_pace_reports_on_each_order_and_ends_on_none(monkeypatch: pytest.MonkeyPatch) -> None:
