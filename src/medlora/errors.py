@@ -95,3 +95,7 @@ class UndefinedMetricError(MedLoRAError):
 
 class StorageError(MedLoRAError):
     """Something could not be written or read back: a full disk, a missing permission."""
+
+
+class ExperimentError(MedLoRAError):
+    """An experiment could not be carried out to its end."""

@@ -9,7 +9,18 @@ from typing import Any, NoReturn
 import typer
 
 from medlora import __version__
-from medlora.cli import check, demo, evaluate, phantoms, predict, show, tasks, train
+from medlora.cli import (
+    bench,
+    check,
+    demo,
+    evaluate,
+    phantoms,
+    predict,
+    reproduce,
+    show,
+    tasks,
+    train,
+)
 from medlora.cli.memory import keep_large_blocks
 from medlora.errors import MedLoRAError
 
@@ -36,6 +47,8 @@ app.command("show")(show.show_task)
 app.command("phantoms")(phantoms.draw_phantoms)
 app.command("demo")(demo.run_demo)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(bench.app, name="bench")
+app.add_typer(reproduce.app, name="reproduce")
 
 
 @app.callback(invoke_without_command=True)
