@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.deployment_table import render_deployment
 from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.real_tasks_table import render_real_tasks
@@ -28,6 +29,7 @@ from benchmarks.training_speed_table import render_training_speed
 Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
+    "deployment": render_deployment,
     "melo": render_melo,
     "mixed-tasks": render_mixed_tasks,
     "real-tasks": render_real_tasks,
