@@ -4,8 +4,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.mixed_contest import Ground, read_clock
-from benchmarks.training_contest import read_memory
 from medlora.bank.bank import TaskBank
+from medlora.runs.machine import read_memory
 
 _N_BANKS = 5
 _WINDOW = 9  # Additions whose median is quoted.
