@@ -196,11 +196,17 @@ def test_an_adapter_of_peft_answers_as_it_did(case: str, tmp_path: Path) -> None
     assert task.card.note.startswith("Imported from PEFT. Its training data")
     kept = {key for key in task.tensors if key.startswith("trained.")}
     assert bool(kept) == (case in ("normalisations", "convolutions", "a whole head"))
-    # What was imported can be exported, and PEFT answers alike once more.
-    again = tmp_path / "again"
-    export_peft(task, again, backbone)
-    loaded = PeftModel.from_pretrained(build_base(backbone), str(again))
+
+
+def test_what_was_imported_can_be_exported_again(tmp_path: Path) -> None:
+    name, settings = TRAINED["patterns"]
+    backbone = draw_backbone(name)
+    train_in_peft(backbone, settings, tmp_path / "first")
+    task = import_peft(tmp_path / "first", backbone)
+    export_peft(task, tmp_path / "again")
+    loaded = PeftModel.from_pretrained(build_base(backbone), str(tmp_path / "again"))
     assert_alike(answer_ours(task, backbone), answer_peft(loaded, backbone))
+    assert same_task(import_peft(tmp_path / "again", backbone), task)
 
 
 def test_statistics_that_training_changed_are_refused(tmp_path: Path) -> None:

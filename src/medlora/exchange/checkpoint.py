@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from medlora.backbones.classifier import create_with_classifier, find_classifiers, place_head
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
 from medlora.errors import BackboneError
-from medlora.exchange.metadata import describe_task
+from medlora.exchange.metadata import describe_task, pack_described
 from medlora.lora.attach import merge_adapters
 from medlora.storage import write_atomically
 from medlora.task.file import Task
@@ -72,7 +71,7 @@ def pack_checkpoint(task: Task, backbone: Backbone, *, place: str) -> bytes:
         MedLoRAError: As for `merge_task`.
     """
     state = merge_task(task, backbone, place=place)
-    return save(state, {"format": "pt", **describe_task(task.card)})
+    return pack_described(state, {"format": "pt", **describe_task(task.card)})
 
 
 def save_checkpoint(path: Path, task: Task, backbone: Backbone, *, place: str) -> None:

@@ -1,5 +1,11 @@
 """What travels with a task in formats that keep a table of texts beside their tensors."""
 
+import json
+from collections.abc import Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
 from medlora.task.card import TaskCard
 from medlora.task.strict_json import format_json
 
@@ -37,3 +43,21 @@ def describe_task(card: TaskCard) -> dict[str, str]:
         "created": card.created,
         "note": card.note,
     }
+
+
+def pack_described(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> bytes:
+    """A safetensors file with texts in its metadata, the same bytes for the same content.
+
+    The library itself writes several texts in an order that changes from call to call.
+
+    Args:
+        tensors: Name to tensor; none may share memory with another.
+        texts: The metadata.
+    """
+    plain = save(dict(tensors))
+    end = 8 + int.from_bytes(plain[:8], "little")
+    header = {"__metadata__": dict(sorted(texts.items())), **json.loads(plain[8:end])}
+    # Offsets count from the header's end, so that a longer header moves none of them.
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + plain[end:]

@@ -115,13 +115,12 @@ def _take_head(
             f"modules_to_save={names}."
         )
     for name in names:
-        for kind, tensor in (("weight", weight), ("bias", bias)):
-            other = rest.pop(f"{name}.{kind}", None)
-            if other is None or not tensor.equal(other):
-                raise TaskFileError(
-                    f"{place}: the classifiers {', '.join(names)} are not the same, and a task "
-                    "has one head. Train an adapter with one classifier."
-                )
+        own = rest.pop(f"{name}.weight", None), rest.pop(f"{name}.bias", None)
+        if name != names[0] and not _are_equal(own, (weight, bias)):
+            raise TaskFileError(
+                f"{place}: the classifiers {', '.join(names)} are not the same, and a task has "
+                "one head. Train an adapter with one classifier."
+            )
     n_classes = bias.numel()
     fits = weight.numel() == n_classes * backbone.n_features and weight.shape[0] == n_classes
     if bias.ndim != 1 or not fits:
@@ -140,3 +139,7 @@ def _take_head(
     if weight.dtype == torch.float64 or bias.dtype == torch.float64:
         weight, bias = weight.float(), bias.float()
     return weight, bias, rest
+
+
+def _are_equal(left: tuple[Tensor | None, Tensor | None], right: tuple[Tensor, Tensor]) -> bool:
+    return all(one is not None and one.equal(other) for one, other in zip(left, right, strict=True))

@@ -55,7 +55,7 @@ _READ = frozenset(
     }
 )
 # Other ways to initialise also change the backbone's own weights.
-_INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
+_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
 
 # What layer names and plain patterns over them are made of. Groups and counted repetition could
 # keep a pattern's search busy for ever.
@@ -166,7 +166,7 @@ def read_config(content: bytes, place: str) -> PeftConfig:
             "cannot be imported. Train with bias='none'."
         )
     start = values.get("init_lora_weights", True)
-    if not any(start is known or start == known for known in _INITIALISATIONS):
+    if start is not None and not isinstance(start, bool) and start not in _INITIALISATIONS:
         raise TaskFileError(
             f"{place}: 'init_lora_weights' is {show_value(start)}, which may have changed the "
             "backbone's own weights. Let PEFT convert the adapter to plain LoRA when saving."

@@ -70,7 +70,8 @@ def unpack_tensors(content: bytes, place: str) -> PeftTensors:
         ) from error
     halves: dict[str, dict[str, Tensor]] = {}
     saved: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
+    # The library gives them in an order that changes from call to call.
+    for key, tensor in sorted(tensors.items()):
         name = key.removeprefix(_PREFIX)
         if len(name) > _MAX_NAME_LENGTH or not re.fullmatch(_PATH, name):
             raise TaskFileError(

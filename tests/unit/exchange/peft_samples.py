@@ -13,7 +13,9 @@ from medlora.exchange.peft_config import CONFIG_FILE
 from medlora.exchange.peft_tensors import WEIGHTS_FILE
 from medlora.task.file import Task
 from medlora.task.model import find_normalisations, plan_adapter
-from tests.unit.task.model_samples import VIT, draw_backbone, make_model, make_model_task
+from medlora.task.records import BackboneReference
+from tests.unit.task.model_samples import VIT, draw_backbone, make_model
+from tests.unit.task.task_samples import make_card
 
 CLASSES = ("none", "benign", "malignant")
 THRESHOLDS = (0.2, 0.3, 0.5)
@@ -25,13 +27,15 @@ def make_exchange_task(name: str = VIT, *, normalisations: bool = False, **setti
     values = {"rank": 2, "alpha": 3.0} | settings
     trained = find_normalisations(backbone.model) if normalisations else ()
     model = make_model(name, n_classes=3, trained=trained, **values)
-    return make_model_task(
-        model,
-        name,
+    card = make_card(
         classes=CLASSES,
         thresholds=THRESHOLDS,
+        backbone=BackboneReference(name, backbone.fingerprint),
+        preprocessing=backbone.preprocessing,
         adapter=plan_adapter(backbone, **values),
+        self_check=None,
     )
+    return Task(card, model.collect_tensors())
 
 
 def strange_files(name: str = VIT, **settings: Any) -> dict[str, bytes]:
