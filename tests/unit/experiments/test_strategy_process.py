@@ -1,11 +1,11 @@
 """A strategy in a process of its own: it takes turns, tells its memory, and ends."""
 
-from dataclasses import replace
-
 import pytest
 
+from broken_strategy import break_off
 from deployment_samples import make_settings, write_setting
 from medlora.errors import ExperimentError
+from medlora.experiments import strategy_process
 from medlora.experiments.strategy_process import StrategyProcess, serve_strategy
 from medlora.experiments.turns import Turn
 
@@ -31,11 +31,11 @@ def setting(tmp_path_factory):
     return write_setting(tmp_path_factory.mktemp("files"))
 
 
-def test_a_strategy_that_breaks_off_is_named(setting, tmp_path, capfd) -> None:
-    files = replace(setting.files, models=(tmp_path / "gone.safetensors",))
+def test_a_strategy_that_breaks_off_is_named(monkeypatch, capfd) -> None:
+    monkeypatch.setattr(strategy_process, "serve_strategy", break_off)
     with pytest.raises(ExperimentError, match=r"'plain' \(one plain model\) has ended with code 1"):
-        StrategyProcess("plain", replace(setting, files=files), make_settings())
-    assert "gone.safetensors" in capfd.readouterr().err
+        StrategyProcess("plain", None, None)  # type: ignore[arg-type]
+    assert "There is no room." in capfd.readouterr().err
 
 
 def test_it_is_prepared_before_anything_is_loaded(setting) -> None:
