@@ -66,16 +66,12 @@ def pack_peft(task: Task, backbone: Backbone | None = None) -> dict[str, bytes]:
     updates = collect_updates(task)
     for path, update in updates.items():
         check_fit(model, path, update, place)
-    saved: dict[str, Tensor] = {}
     classifiers = find_classifiers(model)
+    saved: dict[str, Tensor] = {}
     for name, layer in classifiers.items():
         head = place_head(layer, task.tensors[HEAD_WEIGHT], task.tensors[HEAD_BIAS])
         saved[f"{name}.weight"], saved[f"{name}.bias"] = head
-    trained = tuple(
-        name.removeprefix(TRAINED_PREFIX)
-        for name in task.tensors
-        if name.startswith(TRAINED_PREFIX)
-    )
+    trained = _list_trained(task)
     modules = _complete_modules(task, trained, model, backbone, saved)
     whole = [*classifiers, *modules]
     _check_names(model, list(updates), whole, place)
@@ -99,7 +95,7 @@ def pack_peft(task: Task, backbone: Backbone | None = None) -> dict[str, bytes]:
 
 def needs_backbone(task: Task) -> bool:
     """Whether `pack_peft` may need the backbone's own values beside those that were trained."""
-    return any(name.startswith(TRAINED_PREFIX) for name in task.tensors)
+    return bool(_list_trained(task))
 
 
 def export_peft(task: Task, folder: Path, backbone: Backbone | None = None) -> None:
@@ -171,6 +167,14 @@ def find_backbone_name(folder: Path) -> str | None:
     if not path.exists():
         return None
     return unpack_companion(read_file(path, "task card"), str(path)).card.backbone.name
+
+
+def _list_trained(task: Task) -> tuple[str, ...]:
+    return tuple(
+        name.removeprefix(TRAINED_PREFIX)
+        for name in task.tensors
+        if name.startswith(TRAINED_PREFIX)
+    )
 
 
 def _complete_modules(

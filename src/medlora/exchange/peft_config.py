@@ -155,6 +155,26 @@ def read_config(content: bytes, place: str) -> PeftConfig:
     values = parse_json(content, part="configuration", place=place, max_bytes=MAX_CONFIG_BYTES)
     if not isinstance(values, dict):
         raise TaskFileError(f"{place} is not a JSON object, so it is no configuration of PEFT.")
+    _refuse_more_than_lora(values, place)
+    version = values.get("peft_version")
+    return PeftConfig(
+        rank=_read_rank(values.get("r"), "r", place),
+        alpha=_read_alpha(values.get("lora_alpha"), "lora_alpha", place),
+        rank_stabilised=_read_flag(values.get("use_rslora", False), "use_rslora", place),
+        dropout=_read_dropout(values.get("lora_dropout", 0.0), place),
+        ranks={
+            key: _read_rank(value, f"rank_pattern.{key}", place)
+            for key, value in _read_patterns(values.get("rank_pattern"), "rank_pattern", place)
+        },
+        alphas={
+            key: _read_alpha(value, f"alpha_pattern.{key}", place)
+            for key, value in _read_patterns(values.get("alpha_pattern"), "alpha_pattern", place)
+        },
+        version=version[:80] if isinstance(version, str) and version.isprintable() else "",
+    )
+
+
+def _refuse_more_than_lora(values: Mapping[str, object], place: str) -> None:
     if values.get("peft_type") != "LORA":
         raise TaskFileError(
             f"{place}: 'peft_type' is {show_value(values.get('peft_type'))}; only 'LORA' can be "
@@ -178,22 +198,6 @@ def read_config(content: bytes, place: str) -> PeftConfig:
                 f"{place}: {show_value(key)} is {show_value(values[key])}; only plain LoRA "
                 "without it can be imported. Train the adapter without that option."
             )
-    version = values.get("peft_version")
-    return PeftConfig(
-        rank=_read_rank(values.get("r"), "r", place),
-        alpha=_read_alpha(values.get("lora_alpha"), "lora_alpha", place),
-        rank_stabilised=_read_flag(values.get("use_rslora", False), "use_rslora", place),
-        dropout=_read_dropout(values.get("lora_dropout", 0.0), place),
-        ranks={
-            key: _read_rank(value, f"rank_pattern.{key}", place)
-            for key, value in _read_patterns(values.get("rank_pattern"), "rank_pattern", place)
-        },
-        alphas={
-            key: _read_alpha(value, f"alpha_pattern.{key}", place)
-            for key, value in _read_patterns(values.get("alpha_pattern"), "alpha_pattern", place)
-        },
-        version=version[:80] if isinstance(version, str) and version.isprintable() else "",
-    )
 
 
 def _find_pattern(patterns: Mapping[str, object], path: str) -> str:
