@@ -83,6 +83,8 @@ def assert_same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> Non
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run the command line in this process, as its entry point does; gives the exit code."""
     monkeypatch.setattr(sys, "argv", ["medlora", *map(str, arguments)])
+    # A setting of the whole process, which would outlive the command.
+    monkeypatch.setattr(main, "keep_large_blocks", lambda: True)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         main.run()
