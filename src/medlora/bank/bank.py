@@ -1,6 +1,6 @@
 """Many tasks on one backbone in memory, added and removed while others are answered."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,12 @@ from medlora.bank.held import HeldTask, hold_task
 from medlora.bank.pixels import PreparedImage, gather_inputs, name_pixels
 from medlora.bank.shelf import TaskShelf
 from medlora.data.image import prepare_image
-from medlora.errors import DataError, SelfCheckError
+from medlora.errors import DataError
 from medlora.lora.routed import RoutedNetwork
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, load_task
 from medlora.task.folder import TaskSource
-from medlora.task.opening import draw_check_images
+from medlora.task.opening import compare_answers, draw_check_images
 
 DEFAULT_BATCH_SIZE = 64
 # Largest difference in a probability that computing in bf16 in place of float32 may make.
@@ -156,17 +156,11 @@ class TaskBank:
                 f"There are {len(images)} images and tasks for {len(asked)}. Name the task or "
                 "tasks of each image."
             )
-        answers: list[dict[str, Answer]] = []
-        for start, stop in _cut_batches(asked, batch_size):
-            names = asked[start:stop]
-            # Held here until the batch is done, whatever is removed or pushed out meanwhile.
-            held = self._shelf.take([name for some in names for name in some])
-            prepared = [
-                _prepare(image, [held[name] for name in some])
-                for image, some in zip(images[start:stop], names, strict=True)
-            ]
-            answers += self._answer(prepared, names, held)
-        return answers
+
+        def prepare(place: int, held: Mapping[str, HeldTask]) -> PreparedImage:
+            return _prepare(images[place], [held[name] for name in asked[place]])
+
+        return self._ask(asked, prepare, batch_size)
 
     def predict_prepared(
         self,
@@ -182,12 +176,7 @@ class TaskBank:
             tasks: For each image the tasks that are asked.
             batch_size: Pairs of image and task in one pass through the backbone.
         """
-        answers: list[dict[str, Answer]] = []
-        for start, stop in _cut_batches(tasks, batch_size):
-            names = tasks[start:stop]
-            held = self._shelf.take([name for some in names for name in some])
-            answers += self._answer(images[start:stop], names, held)
-        return answers
+        return self._ask(tasks, lambda place, _: images[place], batch_size)
 
     def verify(self, names: Sequence[str] | None = None) -> dict[str, float]:
         """Let tasks repeat, in the bank, the answers that are stored in their files.
@@ -212,18 +201,15 @@ class TaskBank:
             drawn = draw_check_images(check.seed, check.n_images, card.preprocessing)
             prepared = [{name_pixels(card.preprocessing): image} for image in drawn]
             found = self._answer(prepared, [(name,)] * check.n_images, held)
-            given = np.array([answers[name].probabilities for answers in found])
-            differences[name] = float(np.abs(given - np.array(check.expected)).max())
-            allowed = check.tolerance
-            if self.dtype != torch.float32:
-                allowed = max(allowed, BF16_TOLERANCE)
-            if not differences[name] <= allowed:
-                raise SelfCheckError(
-                    f"Task {name!r} answers differently from when it was saved: a probability "
-                    f"differs by {differences[name]:.4f}, allowed is {allowed:g} "
-                    f"({held[name].place}). Do not use it here; compare the software versions in "
-                    "its card with these."
-                )
+            given = torch.tensor(
+                [answers[name].probabilities for answers in found], dtype=torch.float64
+            )
+            differences[name] = compare_answers(
+                card,
+                given,
+                place=held[name].place,
+                least_tolerance=0.0 if self.dtype == torch.float32 else BF16_TOLERANCE,
+            )
         return differences
 
     def _hold(self, task: Task, place: str) -> HeldTask:
@@ -235,6 +221,22 @@ class TaskBank:
             dtype=self.dtype,
             device=self.device,
         )
+
+    def _ask(
+        self,
+        asked: Sequence[Sequence[str]],
+        prepare: Callable[[int, Mapping[str, HeldTask]], PreparedImage],
+        batch_size: int,
+    ) -> list[dict[str, Answer]]:
+        """Answer in batches; `prepare` gives an image by its place, for the batch's tasks."""
+        answers: list[dict[str, Answer]] = []
+        for start, stop in _cut_batches(asked, batch_size):
+            names = asked[start:stop]
+            # Held here until the batch is done, whatever is removed or pushed out meanwhile.
+            held = self._shelf.take([name for some in names for name in some])
+            prepared = [prepare(place, held) for place in range(start, stop)]
+            answers += self._answer(prepared, names, held)
+        return answers
 
     def _answer(
         self,

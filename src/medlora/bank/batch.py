@@ -1,7 +1,8 @@
 """One batch in which every row may belong to another task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from medlora.lora.routed import RoutedNetwork
 from medlora.lora.routing import RowUpdate
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class BatchPlan:
     """Which rows a batch has: one for each image and adapter.
 
@@ -26,9 +27,9 @@ class BatchPlan:
         questions: For each question (row, task), in the order they were asked.
     """
 
-    images: list[int] = field(default_factory=list)
-    tasks: list[HeldTask | None] = field(default_factory=list)
-    questions: list[tuple[int, HeldTask]] = field(default_factory=list)
+    images: list[int]
+    tasks: list[HeldTask | None]
+    questions: list[tuple[int, HeldTask]]
 
 
 def plan_batch(questions: Sequence[tuple[int, HeldTask]]) -> BatchPlan:
@@ -38,18 +39,15 @@ def plan_batch(questions: Sequence[tuple[int, HeldTask]]) -> BatchPlan:
         questions: Number of an image and a task that is asked about it; no task with a network
             of its own.
     """
-    keys = {
-        (image, id(task) if task.layout else 0): (image, task if task.layout else None)
-        for image, task in questions
-    }
-    ordered = sorted(keys, key=lambda key: (_name_layout(keys[key][1]), key[1], key[0]))
-    places = {key: row for row, key in enumerate(ordered)}
+    wanted = [(image, task if task.layout else None) for image, task in questions]
+    rows = sorted(
+        dict.fromkeys(wanted), key=lambda row: (id(_get_layout(row[1])), id(row[1]), row[0])
+    )
+    places = {row: place for place, row in enumerate(rows)}
     return BatchPlan(
-        images=[keys[key][0] for key in ordered],
-        tasks=[keys[key][1] for key in ordered],
-        questions=[
-            (places[image, id(task) if task.layout else 0], task) for image, task in questions
-        ],
+        images=[image for image, _ in rows],
+        tasks=[task for _, task in rows],
+        questions=[(places[row], task) for row, (_, task) in zip(wanted, questions, strict=True)],
     )
 
 
@@ -65,15 +63,18 @@ def answer_batch(
         questions: Number of an image and a task that is asked about it.
     """
     answers: dict[int, Answer] = {}
-    shared = [(place, q) for place, q in enumerate(questions) if q[1].model is None]
+    shared: list[int] = []
+    private: dict[HeldTask, list[int]] = {}
+    for place, (_, task) in enumerate(questions):
+        (shared if task.model is None else private.setdefault(task, [])).append(place)
     if shared:
-        plan = plan_batch([question for _, question in shared])
+        plan = plan_batch([questions[place] for place in shared])
         rows = torch.tensor(plan.images, device=images.device)
         features = network.compute(images, rows, _collect_updates(plan.tasks))
         chosen = features[[row for row, _ in plan.questions]]
         found = answer_rows(chosen, [task for _, task in plan.questions])
-        answers.update(zip([place for place, _ in shared], found, strict=True))
-    for task, places in _group_private(questions).items():
+        answers.update(zip(shared, found, strict=True))
+    for task, places in private.items():
         if task.model is not None:
             own = images[[questions[place][0] for place in places]]
             found = answer_rows(task.model.extract_features(own), [task] * len(places))
@@ -85,32 +86,19 @@ def _collect_updates(tasks: Sequence[HeldTask | None]) -> dict[str, list[RowUpda
     """The updates of each layer, for runs of rows with one layout."""
     updates: dict[str, list[RowUpdate]] = {}
     start = 0
-    while start < len(tasks):
-        layout = _get_layout(tasks[start])
-        stop = start
-        while stop < len(tasks) and _get_layout(tasks[stop]) is layout:
-            stop += 1
-        if layout is not None:
-            packed = [task.packed for task in tasks[start:stop] if task and task.packed is not None]
-            is_shared = all(row is packed[0] for row in packed)
-            stacked = packed[0][None] if is_shared else torch.stack(packed)
-            for layer, update in layout.read(stacked, slice(start, stop)).items():
-                updates.setdefault(layer, []).append(update)
-        start = stop
+    for layout, run in groupby(tasks, key=_get_layout):
+        members = list(run)
+        rows = slice(start, start + len(members))
+        start = rows.stop
+        if layout is None:
+            continue
+        packed = [task.packed for task in members if task and task.packed is not None]
+        is_shared = all(row is packed[0] for row in packed)
+        stacked = packed[0][None] if is_shared else torch.stack(packed)
+        for layer, update in layout.read(stacked, rows).items():
+            updates.setdefault(layer, []).append(update)
     return updates
 
 
 def _get_layout(task: HeldTask | None) -> AdapterLayout | None:
     return task.layout if task else None
-
-
-def _name_layout(task: HeldTask | None) -> int:
-    return id(task.layout) if task else 0
-
-
-def _group_private(questions: Sequence[tuple[int, HeldTask]]) -> dict[HeldTask, list[int]]:
-    groups: dict[HeldTask, list[int]] = {}
-    for place, (_, task) in enumerate(questions):
-        if task.model is not None:
-            groups.setdefault(task, []).append(place)
-    return groups

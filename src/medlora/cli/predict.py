@@ -172,7 +172,8 @@ def _list_questions(
             raise SettingsError("Give images, or a table of images and tasks with --route.")
         bank.verify()
         source, locations, total = _list_images(paths)
-        return source, ((location, bank.names) for location in locations), total
+        names = bank.names
+        return source, ((location, names) for location in locations), total
     routes = read_routes(route)
     if paths:
         if STANDARD_INPUT in paths:

@@ -7,6 +7,7 @@ from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
 from medlora.errors import SelfCheckError, TargetError, TaskFileError
 from medlora.preprocessing import Preprocessing
+from medlora.task.card import TaskCard
 from medlora.task.file import Task, check_backbone
 from medlora.task.model import TaskModel
 from medlora.task.records import SelfCheck
@@ -112,12 +113,41 @@ def run_self_check(task: Task, backbone: Backbone, *, place: str) -> float:
     answers = _answer(
         model, check.seed, check.n_images, task.card.preprocessing, task.card.multi_label
     )
+    return compare_answers(task.card, answers, place=place)
+
+
+def compare_answers(
+    card: TaskCard, answers: Tensor, *, place: str, least_tolerance: float = 0.0
+) -> float:
+    """Compare answers with those that a task's card stores.
+
+    Args:
+        card: The task's card, with a self-check.
+        answers: Probabilities of the self-check's images, float64 (image, class).
+        place: Where the task came from, for errors.
+        least_tolerance: What is allowed even where the card allows less, for computations in
+            half precision.
+
+    Returns:
+        The largest difference in a probability.
+
+    Raises:
+        SelfCheckError: An answer differs by more than is allowed.
+        TaskFileError: The card holds no self-check.
+    """
+    check = card.self_check
+    if check is None:
+        raise TaskFileError(
+            f"Task {card.name!r} ({place}) stores no answers to compare with. Save it again "
+            "with a self-check."
+        )
+    allowed = max(check.tolerance, least_tolerance)
     expected = torch.tensor(check.expected, dtype=torch.float64)
     difference = float((answers - expected).abs().max())
-    if not difference <= check.tolerance:
+    if not difference <= allowed:
         raise SelfCheckError(
-            f"Task {task.card.name!r} answers differently from when it was saved: a probability "
-            f"differs by {difference:.4f}, allowed is {check.tolerance:g} ({place}). Do not use "
+            f"Task {card.name!r} answers differently from when it was saved: a probability "
+            f"differs by {difference:.4f}, allowed is {allowed:g} ({place}). Do not use "
             "it here; compare the software versions in its card with these."
         )
     return difference
