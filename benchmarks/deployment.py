@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.deployment_table import render_deployment
-from benchmarks.record import RESULTS, write_result
+from benchmarks.record import BUSY_LOAD, RESULTS, write_result
 from medlora.cli.memory import keep_large_blocks
 from medlora.experiments.deployment import measure_deployment
 from medlora.experiments.deployment_figure import draw_deployment
@@ -25,7 +25,6 @@ from medlora.storage import write_atomically
 NAME = "deployment"
 BACKBONES = ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224")
 QUICK = ("test_vit",)
-BUSY_LOAD = 1.0
 
 
 def measure_all(backbones: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -44,7 +43,7 @@ def measure_all(backbones: Sequence[str], options: argparse.Namespace) -> list[d
     return results
 
 
-def describe_load(results: Sequence[dict[str, Any]]) -> list[str]:
+def _describe_loads(results: Sequence[dict[str, Any]]) -> list[str]:
     """A remark for each backbone that was measured while the machine had other work."""
     return [
         f"The machine had other work while {result['backbone']} was measured: its load was "
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = RESULTS) -> int:
             figure = folder.parent / "images" / f"{options.name}-{measured['backbone']}.svg"
             write_atomically(figure, draw_deployment(measured, figure))
             measured["figure"] = f"images/{figure.name}"
-    result = {"backbones": results, "notes": [*describe_load(results), *options.note]}
+    result = {"backbones": results, "notes": [*_describe_loads(results), *options.note]}
     print(render_deployment(result))
     if not options.quick:
         print(write_result(options.name, NAME, result, seed=0, folder=folder), file=sys.stderr)

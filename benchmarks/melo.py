@@ -7,20 +7,13 @@ The runs are those of `medlora reproduce melo`; this writes docs/results/melo-BA
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import write_result
+from benchmarks.record import show_line, write_result
 from medlora.cli.memory import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.melo import METHODS, TASKS, MeloPlan, read_melo, run_melo
-
-
-def show_line(stage: str, done: int, total: int, **figures: float) -> None:
-    """A line on standard error when a stage is finished."""
-    if done == total and not stage.startswith(("validation", "predicting")):
-        print(f"    {stage} {figures or ''}", file=sys.stderr, flush=True)
 
 
 def plan_all(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> MeloPlan:
@@ -45,7 +38,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="vit_tiny_patch16_224")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="of a final run; else the task's own")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
     parser.add_argument("--only", help="run this task alone; all that is finished is written")
     arguments = parser.parse_args()

@@ -1,11 +1,10 @@
 """Tables of kind `melo`: three methods on four tasks, beside the published figures."""
 
-from statistics import fmean
 from typing import Any
 
 from benchmarks.result_fields import field, format_table
+from medlora.experiments.melo_layout import COLUMNS, average_estimates
 
-METRICS = {"ACC": "accuracy", "SEN": "recall", "PRE": "precision", "F1S": "f1", "AUC": "auroc"}
 NAMES = {"linear": "linear probe", "lora": "adapter", "full": "full fine-tuning"}
 NOTE = (
     "SEN, PRE, F1S and AUC are means over the classes; ACC of several labels counts images with "
@@ -41,12 +40,12 @@ def _render_task(task: Row, total: int) -> str:
                 NAMES[method],
                 f"{trained:,} ({100 * trained / total:.2f} %)",
                 str(len(own)),
-                *[_format([field(row, "metrics")[key] for row in own]) for key in METRICS.values()],
+                *[_format([field(row, "metrics")[key] for row in own]) for key in COLUMNS.values()],
             ]
         )
     for method, figures in field(task, "published").items():
         lines.append([f"published: {NAMES[method]}", "", "", *[f"{each:.3f}" for each in figures]])
-    table = format_table(["method", "trained parameters", "seeds", *METRICS], lines)
+    table = format_table(["method", "trained parameters", "seeds", *COLUMNS], lines)
     missing = [NAMES[method] for method in field(task, "not_run")]
     not_run = f" Not run yet: {', '.join(missing)}." if missing else ""
     verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}"
@@ -54,7 +53,5 @@ def _render_task(task: Row, total: int) -> str:
 
 
 def _format(estimates: list[Row]) -> str:
-    if any(isinstance(each[key], str) for each in estimates for key in ("value", "low", "high")):
-        return "undefined"
-    value, low, high = (fmean(each[key] for each in estimates) for key in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.2f} to {high:.2f})"
+    mean = average_estimates(estimates)
+    return f"{mean[0]:.3f} ({mean[1]:.2f} to {mean[2]:.2f})" if mean else "undefined"

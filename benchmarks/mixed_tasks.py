@@ -39,7 +39,7 @@ from benchmarks.mixed_matrix_rate import measure_matrix_rate
 from benchmarks.mixed_strategies import time_strategies
 from benchmarks.mixed_tasks_figure import write_figure
 from benchmarks.mixed_tasks_table import render_mixed_tasks
-from benchmarks.record import RESULTS, ROOT, write_result
+from benchmarks.record import RESULTS, ROOT, describe_load, write_result
 from medlora.cli.memory import keep_large_blocks
 
 KIND = "mixed-tasks"
@@ -50,7 +50,6 @@ LARGE_BACKBONES = ("vit_base_patch16_224", "vit_large_patch16_224", "vit_giganti
 QUICK = MixedSetting("test_vit", batch_sizes=(2, 4), task_counts=(1, 2, 3, 12), few=2, many=3)
 STRATEGY_TASKS = (1, 4, 16, 64)
 MATRIX_SIDES = {"cpu": 4096, "cuda": 8192}
-BUSY_LOAD = 1.0
 _CLOCK_HELP = "what a second is; that of the processor means little with several threads"
 _LEAST_RATIO = 0.97
 _NO_WORSE = 0.99  # A hundredth is within what the same contestant differs by between rounds.
@@ -198,7 +197,7 @@ def main(
         side = 256 if options.quick else MATRIX_SIDES[device]
         settings = list_settings(options, device)
         result = measure_device(settings, matrix_side=side, notes=notes)
-        result["notes"] += _describe_load(load)
+        result["notes"] += describe_load(load, os.getloadavg()[0])
         if "cuda" not in _find_devices():
             result["notes"].append(
                 "There was no GPU, so that larger networks were not measured, and nothing on one."
@@ -258,15 +257,6 @@ def _describe_memory(keeps_blocks: bool) -> list[str]:
     return [
         "The process kept freed memory for the next batch, as `medlora` lets it in every command, "
         "and so all contestants had the same advantage of it."
-    ]
-
-
-def _describe_load(load: float) -> list[str]:
-    if load <= BUSY_LOAD:
-        return []
-    return [
-        f"The machine was busy with other work: its load was {load:.1f} before the contest "
-        f"and {os.getloadavg()[0]:.1f} at its end, on {os.cpu_count()} cores."
     ]
 
 

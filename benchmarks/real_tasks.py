@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import write_result
+from benchmarks.record import show_line, write_result
 from medlora.cli.memory import keep_large_blocks
 from medlora.data.augment import Augmentation
 from medlora.data.cache import default_cache
@@ -82,12 +82,6 @@ def plan_arms(contrast: str, precision: str) -> list[Arm]:
             **prepared,
         ),
     ]
-
-
-def show_line(stage: str, done: int, total: int, **figures: float) -> None:
-    """A line on standard error when a stage is finished."""
-    if done == total and not stage.startswith(("validation", "predicting")):
-        print(f"    {stage} {figures or ''}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from medlora.storage import write_atomically
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 FORMAT = 1
+# Load above which a contest gets a note that the machine had other work.
+BUSY_LOAD = 1.0
 PACKAGES = (
     "medlora",
     "torch",
@@ -116,3 +118,24 @@ def _run_git(*arguments: str) -> str:
         ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+def show_line(stage: str, done: int, total: int, **figures: float) -> None:
+    """Progress as one line on standard error when a stage of a run is finished."""
+    if done == total and not stage.startswith(("validation", "predicting")):
+        print(f"    {stage} {figures or ''}", file=sys.stderr, flush=True)
+
+
+def describe_load(before: float, after: float) -> list[str]:
+    """A note for a contest on a busy machine; none where it was quiet.
+
+    Args:
+        before: Processes that ran or waited, on average, before the contest.
+        after: The same at its end, with the contest's own.
+    """
+    if before <= BUSY_LOAD:
+        return []
+    return [
+        f"The machine was busy with other work: its load was {before:.1f} before the contest "
+        f"and {after:.1f} at its end, on {os.cpu_count()} cores."
+    ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.record import RESULTS, write_result
+from benchmarks.record import RESULTS, describe_load, write_result
 from benchmarks.training_contest import Contest, choose_dtype
 from benchmarks.training_contestants import (
     CONTESTANTS,
@@ -39,7 +39,6 @@ from benchmarks.training_speed_table import render_training_speed
 
 NAME = "training-speed"
 EPOCHS = 10  # The default of `medlora train`; pictures are decoded in the first of them.
-BUSY_LOAD = 1.0
 QUICK = Contest(backbone="test_vit", batch_size=4, picture_side=192, n_pictures=8)
 _CLOCK_HELP = "what a second is; that of the processor means little with several threads"
 _LONG_SECONDS = 4.0  # A step that takes longer is timed alone.
@@ -180,7 +179,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = RESULTS) -> int:
     rounds, memory = hold_contest(contest, options.rounds, options.steps)
     loads.append(os.getloadavg()[0])
     auto = "bf16" if "bfloat16" in str(choose_dtype()) else "fp32"
-    notes = [*_describe_load(loads), *options.note]
+    notes = [*describe_load(loads[0], loads[1]), *options.note]
     result = summarise(
         contest,
         rounds,
@@ -205,15 +204,6 @@ def _describe(contest: Contest, n_rounds: int, clock: str) -> str:
         f"{contest.batch_size} images, {threads}, {n_rounds} rounds in which all "
         f"take turns: medians, and in brackets the range.{second}"
     )
-
-
-def _describe_load(loads: Sequence[float]) -> list[str]:
-    if loads[0] <= BUSY_LOAD:
-        return []
-    return [
-        f"The machine was busy with other work: its load was {loads[0]:.1f} before the contest "
-        f"and {loads[1]:.1f} at its end, on {os.cpu_count()} cores."
-    ]
 
 
 if __name__ == "__main__":

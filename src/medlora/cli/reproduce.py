@@ -1,7 +1,6 @@
 """`medlora reproduce`: published experiments, done again."""
 
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from medlora.cli.terminal import (
     PrecisionOption,
     StopSignal,
     WeightsOption,
+    locate_weights,
     open_cache,
     show_progress,
 )
@@ -36,8 +36,9 @@ def reproduce_melo(
     only: Annotated[str, typer.Option(help="Names of tasks, joined by commas.")] = "",
     methods: Annotated[str, typer.Option(help="Of linear, lora, full.")] = "linear,lora,full",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a final run.")] = 5,
-    try_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a try of a rate.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a final run; else the task's own.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Some hundred images, one epoch: to see it work.")
     ] = False,
@@ -56,12 +57,11 @@ def reproduce_melo(
     plan = MeloPlan(
         data=data,
         backbone=backbone,
-        weights=weights if weights in (None, "random") else str(Path(str(weights)).resolve()),
+        weights=locate_weights(weights),
         tasks=tuple(name.strip() for name in only.split(",") if name.strip()),
         methods=tuple(name.strip() for name in methods.split(",")),  # type: ignore[misc]
         seeds=tuple(range(seeds)),
         epochs=epochs,
-        try_epochs=try_epochs,
         quick=quick,
         precision=precision,
     )
@@ -87,7 +87,7 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medlora.experiments.melo import COLUMNS
+    from medlora.experiments.melo_layout import COLUMNS
 
     console = Console()
     total = result["backbone"]["parameters"]
@@ -112,7 +112,7 @@ def _print_tables(result: dict[str, Any]) -> None:
 
 def _format(estimates: list[dict[str, Any]]) -> str:
     """The mean over the seeds with the mean bounds of its interval."""
-    if any(isinstance(value, str) for each in estimates for value in each.values()):
-        return "undef."
-    value, low, high = (fmean(each[key] for each in estimates) for key in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.2f}-{high:.2f})"
+    from medlora.experiments.melo_layout import average_estimates
+
+    mean = average_estimates(estimates)
+    return f"{mean[0]:.3f} ({mean[1]:.2f}-{mean[2]:.2f})" if mean else "undef."

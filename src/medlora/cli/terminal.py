@@ -175,3 +175,10 @@ def warn(sentences: list[str] | tuple[str, ...]) -> None:
     """Warnings on standard error, one line each."""
     for sentence in sentences:
         typer.secho(f"warning: {sentence}", fg="yellow", err=True)
+
+
+def locate_weights(weights: str | None) -> str | None:
+    """The same file from whatever folder a run is taken up again in."""
+    if weights is None or weights == "random":
+        return weights
+    return str(Path(weights).resolve())

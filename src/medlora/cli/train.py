@@ -13,6 +13,7 @@ from medlora.cli.terminal import (
     SkipOption,
     StopSignal,
     WeightsOption,
+    locate_weights,
     open_cache,
     print_scores,
     quote_command,
@@ -181,7 +182,7 @@ def train_task(
                 data=str(source),
                 settings=settings,
                 name=name or _name_task(source),
-                weights=_locate_weights(weights),
+                weights=locate_weights(weights),
                 group_by=group_by,
                 skip_unreadable=skip_unreadable,
                 allow_patient_overlap=allow_patient_overlap,
@@ -232,13 +233,6 @@ def _launch(accelerator: str, devices: int) -> "Fabric":
         ) from error
     fabric.launch()
     return fabric
-
-
-def _locate_weights(weights: str | None) -> str | None:
-    """The same file from whatever folder the run is taken up again in."""
-    if weights is None or weights == "random":
-        return weights
-    return str(Path(weights).resolve())
 
 
 def _name_task(data: Path) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.errors import TaskFileError
 from medlora.exchange.peft_config import PeftConfig
-from medlora.exchange.updates import Pair
+from medlora.lora.linear import Pair
 from medlora.task.card import TaskCard
 from medlora.task.container import MAX_METADATA_BYTES
 from medlora.task.fields import check_keys, read_sequence, read_text

@@ -9,7 +9,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from medlora.errors import TaskFileError
-from medlora.exchange.updates import LayerUpdate, Pair
+from medlora.exchange.updates import LayerUpdate
+from medlora.lora.linear import Pair
 from medlora.task.strict_json import show_value
 
 WEIGHTS_FILE = "adapter_model.safetensors"

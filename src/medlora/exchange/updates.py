@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from medlora.errors import TaskFileError
-from medlora.lora.linear import FUSED_PARTS
+from medlora.lora.linear import FUSED_PARTS, Pair, join_parts
 from medlora.lora.scaling import compute_scale
 from medlora.task.file import Task
-
-Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,39 +51,6 @@ def collect_updates(task: Task) -> dict[str, LayerUpdate]:
             down = spread_groups(down, down.shape[0] // adapter.rank)
         updates[path] = LayerUpdate(down, up, scale)
     return updates
-
-
-def join_parts(pairs: Mapping[str, Pair]) -> Pair:
-    """One pair for a fused layer whose parts have pairs of their own.
-
-    The As lie under one another; each B stands in the rows of its part and the columns of its
-    A, among zeros. The product is the same, and so is its factor: only the rank has grown.
-
-    Args:
-        pairs: A (rank, input) and B (output of the part, rank) for some of q, k and v.
-
-    Returns:
-        A (parts * rank, input) and B (3 * output of a part, parts * rank).
-
-    Example:
-        >>> one = torch.ones(1, 2), torch.full((2, 1), 3.0)
-        >>> down, up = join_parts({"q": one, "v": one})
-        >>> up.tolist()
-        [[3.0, 0.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 3.0]]
-    """
-    ordered = {part: pairs[part] for part in FUSED_PARTS if part in pairs}
-    down = torch.cat([pair[0] for pair in ordered.values()])
-    width = next(iter(ordered.values()))[1].shape[0]
-    blocks: list[Tensor] = []
-    n_before = 0
-    for part in FUSED_PARTS:
-        if part not in ordered:
-            blocks.append(down.new_zeros(width, len(down)))
-            continue
-        up = ordered[part][1]
-        blocks.append(functional.pad(up, (n_before, len(down) - n_before - up.shape[1])))
-        n_before += up.shape[1]
-    return down, torch.cat(blocks)
 
 
 def split_parts(update: LayerUpdate, parts: Sequence[str], place: str) -> dict[str, Pair]:

@@ -4,10 +4,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medlora.lora.attach import find_adapters
+from medlora.lora.frozen import FrozenLayer
 from medlora.lora.linear import LoRALinear
 
 
-class PublishedLinear(nn.Module):
+class PublishedLinear(FrozenLayer):
     """`W x + b`, and to the outputs of each adapted part `scale * B A x`, with A and B held apart.
 
     Args:
@@ -25,11 +26,6 @@ class PublishedLinear(nn.Module):
         self.lora_B = layer.lora_B
         self.scale = layer.scale
         self.columns = layer.columns
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, for code that asks a linear layer for its type or device."""
-        return self.base.weight
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer.

@@ -1,5 +1,6 @@
 """Scores of finished runs, to be set beside the size of their backbones."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def _read_score(path: Path, measure: str) -> RunScore:
         data=str(card.data.get("name", "")),
         backbone=card.backbone.name,
         method=card.method,
-        n_trainable=sum(_count_values(entry.shape) for entry in trained.values()),
+        n_trainable=sum(math.prod(entry.shape) for entry in trained.values()),
         split=str(record.get("split", "")),
         n_images=found.n_images,
         measure=measure,
@@ -95,10 +96,3 @@ def _read_score(path: Path, measure: str) -> RunScore:
         low=estimate.low,
         high=estimate.high,
     )
-
-
-def _count_values(shape: Sequence[int]) -> int:
-    n_values = 1
-    for side in shape:
-        n_values *= side
-    return n_values

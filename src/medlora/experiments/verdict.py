@@ -1,8 +1,9 @@
 """One sentence on how methods compare, that says no more than the figures do."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
+
+from medlora.experiments.melo_layout import average_estimates
 
 _NAMES = {"linear": "the linear probe", "full": "full fine-tuning"}
 
@@ -47,10 +48,4 @@ def judge_task(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _average(rows: Sequence[Mapping[str, Any]], method: str) -> tuple[float, float, float] | None:
-    """Mean value and bounds over the seeds; None where there is none, or one is undefined."""
-    found = [row["metrics"]["auroc"] for row in rows if row["method"] == method]
-    figures = [(each["value"], each["low"], each["high"]) for each in found]
-    if not figures or any(isinstance(number, str) for each in figures for number in each):
-        return None
-    value, low, high = (fmean(column) for column in zip(*figures, strict=True))
-    return value, low, high
+    return average_estimates([row["metrics"]["auroc"] for row in rows if row["method"] == method])

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medlora.errors import TargetError
+from medlora.lora.frozen import FrozenLayer
 from medlora.lora.scaling import Scaling, compute_scale
 
 _KNOWN = (nn.Conv2d, Conv2dSame)
 
 
-class LoRAConv2d(nn.Module):
+class LoRAConv2d(FrozenLayer):
     """`conv(x, W) + b + scale * conv1x1(conv(x, A), B)` over a frozen `nn.Conv2d`.
 
     A has the base's kernel, stride, padding, dilation and groups and gives `rank` channels
@@ -40,6 +41,8 @@ class LoRAConv2d(nn.Module):
     Reference:
         Hu et al., LoRA, ICLR 2022, section 4.1, on the unfolded kernel.
     """
+
+    base: nn.Conv2d
 
     def __init__(
         self,
@@ -68,16 +71,6 @@ class LoRAConv2d(nn.Module):
         self.lora_B = nn.Parameter(
             torch.zeros(base.out_channels, rank, 1, 1, dtype=dtype, device=device)
         )
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen kernel, for code that asks a convolution for its type or device."""
-        return self.base.weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The frozen bias."""
-        return self.base.bias
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer.

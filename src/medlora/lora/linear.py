@@ -2,20 +2,24 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medlora.errors import TargetError
+from medlora.lora.frozen import FrozenLayer
 from medlora.lora.scaling import Scaling, compute_scale
 
 FUSED_PARTS = ("q", "k", "v")
 WHOLE = "whole"
 
+# A and B of one update.
+Pair = tuple[Tensor, Tensor]
 
-class LoRALinear(nn.Module):
+
+class LoRALinear(FrozenLayer):
     """`W x + b + scale * B A x` over a frozen `nn.Linear`.
 
     Where the base layer computes query, key and value in one product, `parts` names those
@@ -41,6 +45,8 @@ class LoRALinear(nn.Module):
     Reference:
         Hu et al., LoRA, ICLR 2022, section 4.1.
     """
+
+    base: nn.Linear
 
     def __init__(
         self,
@@ -75,16 +81,6 @@ class LoRALinear(nn.Module):
             self.lora_A[part] = nn.Parameter(down)
             self.lora_B[part] = nn.Parameter(up)
 
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, for code that asks a linear layer for its type or device."""
-        return self.base.weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The frozen bias."""
-        return self.base.bias
-
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer.
 
@@ -108,20 +104,9 @@ class LoRALinear(nn.Module):
 
         Outputs of parts that are not adapted have zero rows: adding them changes no bit.
         """
-        down = torch.cat([self.lora_A[part] for part in self.columns]) * self.scale
-        if not self.parts:
-            return down.to(dtype), self.lora_B[WHOLE].to(dtype)
-        width = self.base.out_features // len(FUSED_PARTS)
-        n_hidden = len(self.columns) * self.rank
-        blocks = []
-        for part in FUSED_PARTS:
-            if part not in self.columns:
-                blocks.append(down.new_zeros(width, n_hidden))
-                continue
-            before = list(self.columns).index(part) * self.rank
-            after = n_hidden - before - self.rank
-            blocks.append(functional.pad(self.lora_B[part], (before, after)))
-        return down.to(dtype), torch.cat(blocks).to(dtype)
+        pairs = {part: (self.lora_A[part], self.lora_B[part]) for part in self.columns}
+        down, up = join_parts(pairs) if self.parts else pairs[WHOLE]
+        return (down * self.scale).to(dtype), up.to(dtype)
 
     def delta_weight(self) -> Tensor:
         """The update as one matrix, float (output, input), zero in parts that are not adapted."""
@@ -163,3 +148,36 @@ def find_columns(base: nn.Linear, parts: tuple[str, ...]) -> dict[str, slice]:
     return {
         part: slice(starts[part], starts[part] + width) for part in FUSED_PARTS if part in parts
     }
+
+
+def join_parts(pairs: Mapping[str, Pair]) -> Pair:
+    """One pair for a fused layer whose parts have pairs of their own.
+
+    The As lie under one another; each B stands in the rows of its part and the columns of its
+    A, among zeros. The product is the same, and so is its factor: only the rank has grown.
+
+    Args:
+        pairs: A (rank, input) and B (output of the part, rank) for some of q, k and v.
+
+    Returns:
+        A (parts * rank, input) and B (3 * output of a part, parts * rank).
+
+    Example:
+        >>> one = torch.ones(1, 2), torch.full((2, 1), 3.0)
+        >>> down, up = join_parts({"q": one, "v": one})
+        >>> up.tolist()
+        [[3.0, 0.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 3.0]]
+    """
+    ordered = {part: pairs[part] for part in FUSED_PARTS if part in pairs}
+    down = torch.cat([pair[0] for pair in ordered.values()])
+    width = next(iter(ordered.values()))[1].shape[0]
+    blocks: list[Tensor] = []
+    n_before = 0
+    for part in FUSED_PARTS:
+        if part not in ordered:
+            blocks.append(down.new_zeros(width, len(down)))
+            continue
+        up = ordered[part][1]
+        blocks.append(functional.pad(up, (n_before, len(down) - n_before - up.shape[1])))
+        n_before += up.shape[1]
+    return down, torch.cat(blocks)

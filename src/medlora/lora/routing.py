@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medlora.errors import TargetError
 from medlora.lora.conv import convolve_like
+from medlora.lora.frozen import FrozenLayer
 
 
 class RowUpdate(Protocol):
@@ -151,7 +152,7 @@ class Routing:
 _ACTIVE: ContextVar[Routing | None] = ContextVar("medlora_routing", default=None)
 
 
-class RoutedLayer(nn.Module):
+class RoutedLayer(FrozenLayer):
     """A frozen layer that adds the updates of the active `Routing` to its answer.
 
     Without one it answers as its base does.
@@ -163,20 +164,8 @@ class RoutedLayer(nn.Module):
 
     def __init__(self, base: nn.Module, name: str) -> None:
         super().__init__()
-        self.base = base
+        self.base = base  # type: ignore[assignment]  # layouts refuse other layers
         self.name = name
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, for code that asks a layer for its type or device."""
-        weight: Tensor = self.base.weight  # type: ignore[assignment]  # a tensor in both kinds
-        return weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The frozen bias."""
-        bias: Tensor | None = self.base.bias  # type: ignore[assignment]  # as above
-        return bias
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer, and each row's update.

@@ -8,14 +8,13 @@ from torch.nn import functional
 from medlora.errors import TaskFileError
 from medlora.exchange.updates import (
     LayerUpdate,
-    Pair,
     check_fit,
     gather_groups,
-    join_parts,
     split_parts,
     spread_groups,
     unify_ranks,
 )
+from medlora.lora.linear import Pair, join_parts
 from tests.unit.task.task_samples import draw_tensor
 
 CHOICES = ["".join(parts) for n in (1, 2, 3) for parts in combinations("qkv", n)]
