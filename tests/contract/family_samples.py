@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medlora.backbones import weights
+from medlora.backbones.connected import create_convolutions, is_convolutional
 from medlora.backbones.weights import Backbone, load_backbone
 
 SIDE = 64
@@ -26,10 +27,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": NARROW_SWIN,
     "swinv2_tiny_window8_256": NARROW_SWIN,
 }
+# Networks that a family's tests need beside its smallest one.
+MORE_SETTINGS: dict[str, dict[str, Any]] = {
+    "vgg16": {"mlp_ratio": 0.01},
+    "vgg16_seed": {"mlp_ratio": 0.01},
+    "resnet50": {},
+    "efficientnet_b0": {},
+}
 
 
 def create_small(name: str) -> nn.Module:
-    model = timm.create_model(name, pretrained=False, num_classes=0, **SETTINGS[name])
+    if is_convolutional(name):
+        model = create_convolutions(name)
+    else:
+        settings = (SETTINGS | MORE_SETTINGS)[name]
+        model = timm.create_model(name, pretrained=False, num_classes=0, **settings)
     # Untrained normalisations are ones and noughts, which would hide much: ResNet's and
     # ConvNeXt's blocks, for example, start as the identity.
     generator = torch.Generator().manual_seed(0)

@@ -4,6 +4,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from medlora.backbones.connected import is_convolutional
 from medlora.errors import BackboneError
 
 Classifier = nn.Linear | nn.Conv2d
@@ -21,6 +22,11 @@ def create_with_classifier(name: str, n_classes: int) -> nn.Module:
     Raises:
         BackboneError: timm has no such model.
     """
+    if is_convolutional(name):
+        raise BackboneError(
+            f"timm has no model that classifies the features of {name}, the convolutions alone. "
+            "Keep the task as a task file, or write it with --onnx."
+        )
     try:
         with torch.random.fork_rng(devices=[]):
             model: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes)

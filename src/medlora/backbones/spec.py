@@ -8,6 +8,13 @@ import timm
 from timm.data import resolve_model_data_config
 from torch import nn
 
+from medlora.backbones.connected import (
+    CONNECTED,
+    create_convolutions,
+    has_omitted_layers,
+    is_convolutional,
+    name_complete,
+)
 from medlora.errors import BackboneError, TargetError
 from medlora.preprocessing import Preprocessing
 
@@ -87,7 +94,7 @@ FAMILIES = (
         "vgg",
         ("VGG",),
         {"default": ("features.*",), "conv": ("features.*",), "fc": ("pre_logits.fc*",)},
-        chain=("features.*",),
+        chain=("features.*", CONNECTED),
     ),
     FamilyRule(
         "resnet",
@@ -134,7 +141,8 @@ def choose_patterns(model: nn.Module, targets: Sequence[str]) -> tuple[str, ...]
         targets: Names of sets (`default`, `conv`, ...) or patterns, in any mixture.
 
     Raises:
-        TargetError: `default` is asked for and the model's family is unknown.
+        TargetError: `default` is asked for and the model's family is unknown, or layers are
+            meant that were left out of the model.
     """
     family = find_family(model)
     sets = family.targets if family else {}
@@ -147,6 +155,13 @@ def choose_patterns(model: nn.Module, targets: Sequence[str]) -> tuple[str, ...]
                 "Give patterns of layer names with --targets."
             )
         patterns.extend(sets.get(target, (target,)))
+    if has_omitted_layers(model) and any(p.startswith(f"{CONNECTED}.") for p in patterns):
+        raise TargetError(
+            "This backbone holds a VGG's convolutions alone: below an adapter on its fully "
+            "connected layers W would be random. Choose --method factorised, which trains W = U V "
+            "and needs no W; adapt the convolutions (--targets conv); or load a complete network "
+            "(--backbone without '.features')."
+        )
     return tuple(patterns)
 
 
@@ -192,15 +207,18 @@ def create_architecture(name: str) -> nn.Module:
     """A timm model without its pretraining head and without trained weights.
 
     Args:
-        name: timm's name, with or without a tag, for example `vit_tiny_patch16_224`.
+        name: timm's name, with or without a tag, for example `vit_tiny_patch16_224`; for a
+            VGG's convolutions alone with `.features` behind it.
 
     Raises:
         BackboneError: timm has no such model.
     """
     try:
+        if is_convolutional(name):
+            return create_convolutions(name)
         return timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError, TypeError) as error:
-        architecture = name.partition(".")[0]
+        architecture = name_complete(name).partition(".")[0]
         near = timm.list_models(f"*{architecture.rpartition('_')[0] or architecture}*")[:4]
         hint = f" Near it: {', '.join(near)}." if near else ""
         raise BackboneError(

