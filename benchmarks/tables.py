@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.deployment_table import render_deployment
 from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
+from benchmarks.model_zoo_table import render_model_zoo
 from benchmarks.real_tasks_table import render_real_tasks
 from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
@@ -32,6 +33,7 @@ RENDERERS: dict[str, Renderer] = {
     "deployment": render_deployment,
     "melo": render_melo,
     "mixed-tasks": render_mixed_tasks,
+    "model-zoo": render_model_zoo,
     "real-tasks": render_real_tasks,
     "training-speed": render_training_speed,
 }
