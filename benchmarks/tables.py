@@ -25,6 +25,7 @@ from benchmarks.model_zoo_table import render_model_zoo
 from benchmarks.real_tasks_table import render_real_tasks
 from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
+from benchmarks.sizes_table import render_sizes
 from benchmarks.training_speed_table import render_training_speed
 
 Renderer = Callable[[dict[str, Any]], str]
@@ -35,6 +36,7 @@ RENDERERS: dict[str, Renderer] = {
     "mixed-tasks": render_mixed_tasks,
     "model-zoo": render_model_zoo,
     "real-tasks": render_real_tasks,
+    "sizes": render_sizes,
     "training-speed": render_training_speed,
 }
 
