@@ -105,7 +105,7 @@ def make_trainer(
     model: TaskModel | None = None, data: TrainingData | None = None, **changes: Any
 ) -> Trainer:
     named = {"checkpoints": CheckpointMemory()}
-    for name in ("checkpoints", "progress", "should_stop", "fabric"):
+    for name in ("checkpoints", "progress", "should_stop", "fabric", "watch"):
         if name in changes:
             named[name] = changes.pop(name)
     settings = TrainSettings(**({"epochs": 2, "batch_size": 8, "precision": "fp32"} | changes))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medlora.cli.outcome import EXIT_STOPPED
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
@@ -15,7 +16,6 @@ from medlora.cli.terminal import (
     open_cache,
     show_progress,
 )
-from medlora.cli.train import EXIT_STOPPED
 
 app = typer.Typer(help="Published experiments, done again.", no_args_is_help=True)
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ DataArgument = Annotated[
     Path,
     typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
 ]
-TaskArgument = Annotated[Path, typer.Argument(help="Task file.")]
+TaskArgument = Annotated[Path, typer.Argument(help="Task file, or the ensemble.json of several.")]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
@@ -162,6 +162,22 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     ):
         per_class.add_row(label, str(count), *[_format(row[name])[0] for name in names])
     console.print(per_class)
+
+
+def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """A table of each fold's accuracy and AUROC with their intervals, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Fold by fold", title_justify="left")
+    names = ("accuracy", "auroc")
+    for heading in ("fold", "images", *[f"{name} (95 % interval)" for name in names]):
+        table.add_column(heading, justify="right")
+    for number, evaluation in enumerate(evaluations):
+        estimates = [_format(evaluation["overall"][name]) for name in names]
+        cells = [f"{value} ({interval})" if interval else value for value, interval in estimates]
+        table.add_row(str(number), str(evaluation["n_images"]), *cells)
+    Console().print(table)
 
 
 def _format(estimate: Mapping[str, Any]) -> tuple[str, str]:

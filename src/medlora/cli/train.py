@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medlora.cli.outcome import show_result
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
@@ -15,16 +16,12 @@ from medlora.cli.terminal import (
     WeightsOption,
     locate_weights,
     open_cache,
-    print_scores,
     quote_command,
     show_progress,
-    warn,
 )
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-EXIT_STOPPED = 130
 
 
 def train_task(
@@ -99,6 +96,12 @@ def train_task(
     noise: Annotated[float, typer.Option(help="Augment: up to this share of white.")] = 0.0,
     val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
     test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validate in so many folds; 0: one plain run.")
+    ] = 0,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="After the folds, train on all of them together.")
+    ] = False,
     group_by: GroupOption = None,
     allow_patient_overlap: Annotated[
         bool, typer.Option("--allow-patient-overlap", help="Accept a patient in two splits.")
@@ -119,6 +122,7 @@ def train_task(
     from medlora.data.augment import Augmentation
     from medlora.errors import SettingsError
     from medlora.runs.folder import RunPlan
+    from medlora.runs.folds import holds_folds, resume_folds, start_folds
     from medlora.runs.training import resume_run, start_run
     from medlora.train.settings import TrainSettings
 
@@ -128,15 +132,16 @@ def train_task(
         raise SettingsError(
             f"--save-dtype must be float32, float16 or bfloat16, not {save_dtype!r}."
         )
+    if refit and not folds:
+        raise SettingsError("--refit trains on all folds together: give their number with --folds.")
     stop = StopSignal()
     fabric = _launch(accelerator, devices)
     cache = open_cache(cache_dir, cache_size)
     with show_progress(quiet=not fabric.is_global_zero) as progress:
         if resume is not None:
             folder = resume
-            result = resume_run(
-                resume, cache=cache, fabric=fabric, progress=progress, should_stop=stop
-            )
+            go_on = resume_folds if holds_folds(folder) else resume_run
+            result = go_on(folder, cache=cache, fabric=fabric, progress=progress, should_stop=stop)
         else:
             source = Path(str(data)).resolve()
             settings = TrainSettings(
@@ -192,25 +197,23 @@ def train_task(
                 command=quote_command(),
             )
             folder = output or Path("runs") / plan.name
-            result = start_run(
-                plan, folder, cache=cache, fabric=fabric, progress=progress, should_stop=stop
-            )
-    if not fabric.is_global_zero:
-        return
-    warn(result.warnings)
-    if result.scores is not None:
-        print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
-        if result.scores.unseen is not None:
-            print_scores(
-                result.scores.unseen.to_dict(), f"{result.split} images not seen in training"
-            )
-    if result.task is not None:
-        typer.echo(f"task file  {result.task} ({result.task.stat().st_size / 1e6:.2f} MB)")
-    if result.report is not None:
-        typer.echo(f"report     {result.report}")
-    if result.ended == "stopped":
-        typer.echo(f"stopped; go on with: medlora train --resume {folder}", err=True)
-        raise typer.Exit(EXIT_STOPPED)
+            if folds:
+                result = start_folds(
+                    plan,
+                    folder,
+                    n_folds=folds,
+                    refit=refit,
+                    cache=cache,
+                    fabric=fabric,
+                    progress=progress,
+                    should_stop=stop,
+                )
+            else:
+                result = start_run(
+                    plan, folder, cache=cache, fabric=fabric, progress=progress, should_stop=stop
+                )
+    if fabric.is_global_zero:
+        show_result(result, folder)
 
 
 def _launch(accelerator: str, devices: int) -> "Fabric":

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -230,6 +231,13 @@ class PreparedImages:
         for place, (_, image) in enumerate(self._pool.map(self.read_one, rows)):
             pixels[place] = image
         return images
+
+    def select(self, rows: npt.NDArray[np.int64]) -> "PreparedImages":
+        """The images of these rows of the table, as a table of those rows has them."""
+        chosen = copy(self)
+        chosen._locations = tuple(self._locations[row] for row in rows)
+        chosen._sha256 = [self._sha256[row] for row in rows]
+        return chosen
 
     def read_one(self, row: int) -> tuple[str, npt.NDArray[np.uint8]]:
         """One prepared image and the digest of its file.

@@ -53,15 +53,8 @@ def split_table(
             training has no image of a class; validation neither, unless multi-label.
     """
     _check_settings(val_fraction, test_fraction, seed)
+    check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
     stated = set(table.splits)
-    if None in stated and len(stated) > 1:
-        n_without = table.splits.count(None)
-        raise DataError(
-            f"{n_without} of the {table.n_images} images of {table.name} have no split, and the "
-            "others have one. Give all of them one, or none."
-        )
-    if not allow_patient_overlap:
-        _check_patients(table)
     if None in stated:
         parts = {"train": 1 - val_fraction - test_fraction, "val": val_fraction}
         if test_fraction:
@@ -72,6 +65,27 @@ def split_table(
         table = _part_rows(table, sha256, table.rows_in("train"), parts, seed)
     _check_filled(table)
     return table
+
+
+def check_stated_splits(table: ImageTable, *, allow_patient_overlap: bool = False) -> None:
+    """Refuse splits that the data state for some images only, or that cut a patient.
+
+    Args:
+        table: The images, with their splits if they have any.
+        allow_patient_overlap: Whether a patient may be in two of the splits.
+
+    Raises:
+        DataError: Some images have a split and others none.
+        PatientLeakError: A patient is in two of the splits.
+    """
+    n_without = table.splits.count(None)
+    if 0 < n_without < table.n_images:
+        raise DataError(
+            f"{n_without} of the {table.n_images} images of {table.name} have no split, and the "
+            "others have one. Give all of them one, or none."
+        )
+    if not allow_patient_overlap:
+        _check_patients(table)
 
 
 def group_rows(patients: Sequence[Hashable | None], sha256: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -11,12 +11,13 @@ from medlora.data.image import normalise_batch
 from medlora.data.loader import ImageReader
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
+from medlora.task.ensemble import EnsembleModel
 from medlora.task.model import TaskModel
 from medlora.task.opening import compute_probabilities
 
 
 def predict_rows(
-    model: TaskModel,
+    model: TaskModel | EnsembleModel,
     images: ImageReader,
     rows: Sequence[int] | npt.NDArray[np.int64],
     preprocessing: Preprocessing,
@@ -59,7 +60,11 @@ def predict_rows(
 
 @torch.inference_mode()
 def predict_batch(
-    model: TaskModel, images: Tensor, preprocessing: Preprocessing, *, multi_label: bool
+    model: TaskModel | EnsembleModel,
+    images: Tensor,
+    preprocessing: Preprocessing,
+    *,
+    multi_label: bool,
 ) -> npt.NDArray[np.float64]:
     """Probabilities of prepared images.
 

@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from medlora.errors import DataError
 from medlora.evaluate.evaluation import Confusion, Estimate, Evaluation
-from medlora.evaluate.inputs import Bools, Floats, Integers, check_pair, check_single_label
+from medlora.evaluate.inputs import (
+    Bools,
+    Floats,
+    Integers,
+    check_decisions,
+    check_pair,
+    check_single_label,
+)
 from medlora.evaluate.metrics import confusion_matrix, decide
 from medlora.evaluate.resampling import iterate_weights, number_groups, percentile_interval
 from medlora.evaluate.scoresheet import CLASS_MEASURES, Measures, ScoreSheet
@@ -43,6 +50,7 @@ def score(
     groups: Sequence[Hashable | None] | Integers | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
+    decisions: npt.ArrayLike | None = None,
 ) -> Evaluation:
     """Score a task's answers, with 95 % bootstrap intervals that resample patients.
 
@@ -60,6 +68,8 @@ def score(
         groups: (image,), each image's patient, None where unknown; None if none is known.
         n_resamples: Bootstrap resamples; with 0 there are no intervals.
         seed: Of the resampling; the same seed gives the same numbers.
+        decisions: (image, class), where they were not all taken at the same thresholds; those
+            given are then only told.
 
     Raises:
         DataError: Arrays, classes or groups do not fit one another.
@@ -78,9 +88,11 @@ def score(
     names = _check_classes(classes, scores.shape[1])
     if not multi_label:
         check_single_label(truths, scores)
-    decisions = decide(scores, thresholds, multi_label)
+    taken = decide(scores, thresholds, multi_label)
+    if decisions is not None:
+        taken, _ = check_decisions(decisions, truths, 2)
     group_numbers = number_groups(groups, len(truths))
-    sheet = ScoreSheet.of(scores, truths, decisions, multi_label)
+    sheet = ScoreSheet.of(scores, truths, taken, multi_label)
     as_given = sheet.weigh(np.ones((len(truths), 1)))
     resamples = [sheet.weigh(chunk) for chunk in iterate_weights(group_numbers, n_resamples, seed)]
     counts = tuple(truths.sum(axis=0).tolist())
@@ -93,7 +105,7 @@ def score(
         thresholds=tuple(float(threshold) for threshold in thresholds),
         overall=_estimate_overall(as_given, resamples, group_numbers),
         per_class=_estimate_per_class(as_given, resamples, names, truths, group_numbers),
-        confusion=_freeze_confusion(confusion_matrix(decisions, truths, multi_label)),
+        confusion=_freeze_confusion(confusion_matrix(taken, truths, multi_label)),
         undefined=tuple(name for name, count in zip(names, counts, strict=True) if not count),
         n_resamples=n_resamples,
         seed=seed,

@@ -52,7 +52,8 @@ class ReportContent:
         mistakes: The worst ones, worst first.
         warnings: Sentences about faults that were noticed: sentinels, leaks, shortcuts.
         n_skipped: Number of unreadable images that were left out.
-        split: Which images the evaluation is about: "test" or "val".
+        split: Which images the evaluation is about: "test", "val" or "out-of-fold".
+        folds: Of a cross-validation, each fold's `Evaluation.to_dict` with `best_epoch`.
 
     Raises:
         SettingsError: The arrays' shapes do not fit the classes or locations.
@@ -73,6 +74,7 @@ class ReportContent:
     warnings: Sequence[str] = field(default_factory=tuple)
     n_skipped: int = 0
     split: str = "test"
+    folds: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         """Check that the arrays describe the same images and classes."""

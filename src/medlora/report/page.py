@@ -34,6 +34,8 @@ from medlora.report.tables import (
     SPLIT_WORDS,
     arrange_class_heads,
     arrange_classes,
+    arrange_fold_heads,
+    arrange_folds,
     arrange_key_figures,
     write_result,
 )
@@ -80,6 +82,8 @@ def render_report(content: ReportContent) -> str:
         key_figures=arrange_key_figures([evaluation] if unseen is None else [evaluation, unseen]),
         class_heads=arrange_class_heads(),
         class_rows=arrange_classes(evaluation, content.classes),
+        fold_heads=arrange_fold_heads(content.multi_label),
+        fold_rows=arrange_folds(content.folds, content.multi_label),
         undefined=[clean_text(str(name)) for name in evaluation.get("undefined", ())],
         multi_label=content.multi_label,
         figures=_draw_figures(content, names, confusion),

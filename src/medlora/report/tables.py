@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 from medlora.report.wording import (
@@ -17,6 +18,7 @@ from medlora.report.wording import (
 )
 
 SPLIT_WORDS = {"test": "test", "val": "validation", "train": "training"}
+_FOLD_MEASURES = ("accuracy", "balanced_accuracy", "f1", "auroc", "average_precision")
 _CLASS_MEASURES = ("recall", "precision", "f1", "specificity", "auroc", "average_precision")
 _CLASS_HEADS = {"average_precision": "Average precision", "recall": "Recall", "f1": "F1"}
 _GROUPS = (
@@ -64,6 +66,16 @@ class ClassRow:
     name: str
     count: str
     threshold: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One fold, or the mean over them, in the table of folds."""
+
+    name: str
+    count: str
+    epoch: str
     cells: tuple[Cell, ...]
 
 
@@ -125,6 +137,45 @@ def arrange_classes(evaluation: Mapping[str, Any], classes: Sequence[str]) -> li
         )
         for name, count, threshold in zip(classes, counts, thresholds, strict=True)
     ]
+
+
+def arrange_fold_heads(multi_label: bool) -> list[str]:
+    """The measures' names above the columns of `arrange_folds`."""
+    return [_CLASS_HEADS.get(key, name_measure(key)) for key in _list_fold_measures(multi_label)]
+
+
+def arrange_folds(folds: Sequence[Mapping[str, Any]], multi_label: bool) -> list[FoldRow]:
+    """A row for each fold, then their mean with the standard deviation in place of bounds.
+
+    Args:
+        folds: `Evaluation.to_dict` of each fold, with `best_epoch`.
+        multi_label: Whether an image may have several classes.
+    """
+    keys = _list_fold_measures(multi_label)
+    rows = [
+        FoldRow(
+            str(number),
+            format_count(int(fold["n_images"])),
+            str(fold["best_epoch"]),
+            tuple(arrange_cell(read_interval(fold["overall"].get(key))) for key in keys),
+        )
+        for number, fold in enumerate(folds)
+    ]
+    if not rows:
+        return []
+    found = [[read_interval(fold["overall"].get(key)).value for fold in folds] for key in keys]
+    cells = tuple(_average([value for value in values if value is not None]) for values in found)
+    return [*rows, FoldRow("mean ± SD", "", "", cells)]
+
+
+def _list_fold_measures(multi_label: bool) -> tuple[str, ...]:
+    return ("exact_match", *_FOLD_MEASURES[1:]) if multi_label else _FOLD_MEASURES
+
+
+def _average(values: Sequence[float]) -> Cell:
+    mean = fmean(values) if values else None
+    spread = f"± {stdev(values):.3f}" if len(values) > 1 else ""
+    return Cell(format_number(mean), spread, None, None, None)
 
 
 def read_counts(evaluation: Mapping[str, Any], classes: Sequence[str]) -> list[int | None]:

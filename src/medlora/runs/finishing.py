@@ -1,5 +1,6 @@
 """The end of a run: thresholds, warnings, the task file, the scores and the report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.report.content import ReportContent
@@ -15,6 +17,7 @@ from medlora.report.page import render_report
 from medlora.runs.folder import write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, warn_of_data
+from medlora.runs.refit import Refit
 from medlora.runs.saving import N_PROBES, describe_task, save_verified
 from medlora.runs.scoring import Scores, format_predictions, pick_mistakes
 from medlora.storage import write_atomically
@@ -58,7 +61,7 @@ def finish_run(
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
     val_rows = table.rows_in("val")
     val_answers = run.predict(model, data, val_rows)
-    warnings += _watch_model(run, model, data, val_answers)
+    warnings += _watch_model(run, model, data, val_rows, val_answers)
     thresholds = choose_thresholds(
         val_answers, table.targets[val_rows], table.multi_label, run.settings.thresholds
     )
@@ -67,8 +70,8 @@ def finish_run(
         auroc = val_scores.overall.overall["auroc"]
         found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=len(outcome.history))
         warnings += [found] if found else []
-    card = describe_task(run, data, outcome, thresholds, val_scores)
-    saved = save_verified(run, model, card, data, val_answers)
+    card = describe_task(run, data, outcome, thresholds, {"val": val_scores.overall})
+    saved = save_verified(run, model, card, data, val_rows, val_answers)
     if outcome.ended == "stopped":
         return RunResult("stopped", run.folder.task, None, None, split, tuple(warnings))
     scores = val_scores
@@ -76,20 +79,52 @@ def finish_run(
         rows = table.rows_in("test")
         scores = run.score(data, rows, run.predict(saved, data, rows), thresholds)
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
-    _write_results(run, data, scores, val_scores, outcome, card, split, warnings)
+    chosen_by = {"val": val_scores.overall}
+    _write_results(run, data, scores, chosen_by, outcome, card, split, warnings)
     return RunResult(
         outcome.ended, run.folder.task, run.folder.report, scores, split, tuple(warnings)
     )
 
 
+def finish_refit(
+    run: OngoingRun, model: TaskModel, data: PreparedData, outcome: Outcome, refit: Refit
+) -> RunResult:
+    """Save and verify a task file that was trained on all but the test images, and score it."""
+    warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
+    rows = _spread_rows(data.table.rows_in("train"), N_PROBES)
+    answers = run.predict(model, data, rows)
+    warnings += _watch_model(run, model, data, rows, answers)
+    chosen_by = {"out_of_fold": Evaluation.from_dict(refit.scores)}
+    card = describe_task(run, data, outcome, refit.thresholds, chosen_by, refit)
+    saved = save_verified(run, model, card, data, rows, answers)
+    rows = data.table.rows_in("test")
+    if not len(rows):
+        return RunResult("finished", run.folder.task, None, None, "test", tuple(warnings))
+    scores = run.score(data, rows, run.predict(saved, data, rows), refit.thresholds)
+    warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
+    _write_results(run, data, scores, chosen_by, outcome, card, "test", warnings)
+    return RunResult(
+        "finished", run.folder.task, run.folder.report, scores, "test", tuple(warnings)
+    )
+
+
+def _spread_rows(rows: npt.NDArray[np.int64], n_rows: int) -> npt.NDArray[np.int64]:
+    """At most so many of the rows, from all over: images often lie in the order of their class."""
+    places = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.int64)
+    return rows[places]
+
+
 def _watch_model(
-    run: OngoingRun, model: TaskModel, data: PreparedData, val_answers: npt.NDArray[np.float64]
+    run: OngoingRun,
+    model: TaskModel,
+    data: PreparedData,
+    rows: npt.NDArray[np.int64],
+    answers: npt.NDArray[np.float64],
 ) -> list[str]:
     """Warnings about answers that are constant, or that the adapter has no part in."""
-    rows = data.table.rows_in("val")
     targets = data.table.targets[rows]
-    fixed = choose_thresholds(val_answers, targets, data.table.multi_label, "fixed")
-    decisions = decide(val_answers, fixed, data.table.multi_label)
+    fixed = choose_thresholds(answers, targets, data.table.multi_label, "fixed")
+    decisions = decide(answers, fixed, data.table.multi_label)
     found = [sentinels.find_constant_answer(decisions, targets, data.table.classes)]
     if run.settings.method == "lora":
         tensors = model.collect_tensors()
@@ -100,7 +135,7 @@ def _watch_model(
         model.load_tensors(idle)
         without = run.predict(model, data, rows[:N_PROBES])
         model.load_tensors(tensors)
-        found.append(sentinels.find_idle_adapter(val_answers[:N_PROBES], without))
+        found.append(sentinels.find_idle_adapter(answers[:N_PROBES], without))
     return [warning for warning in found if warning]
 
 
@@ -108,7 +143,7 @@ def _write_results(
     run: OngoingRun,
     data: PreparedData,
     scores: Scores,
-    val_scores: Scores,
+    chosen_by: Mapping[str, Evaluation],
     outcome: Outcome,
     card: TaskCard,
     split: Literal["test", "val"],
@@ -123,7 +158,7 @@ def _write_results(
             "split": split,
             **scores.to_dict(),
             "warnings": warnings,
-            "val": val_scores.overall.to_dict(),
+            **{name: evaluation.to_dict() for name, evaluation in chosen_by.items()},
         },
     )
     content = ReportContent(

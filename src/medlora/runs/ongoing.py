@@ -30,6 +30,7 @@ class OngoingRun:
         cache: Where decoded images are kept.
         fabric: Devices and processes, launched.
         progress: Told of every step.
+        backbone: The plan's pretrained network, where it is loaded already.
 
     Attributes:
         settings: The plan's, with nothing left open.
@@ -50,6 +51,7 @@ class OngoingRun:
         cache: ImageCache | NoCache,
         fabric: Fabric,
         progress: Progress,
+        backbone: Backbone | None = None,
     ) -> None:
         self.plan = plan
         self.folder = folder
@@ -58,7 +60,7 @@ class OngoingRun:
         self.progress = progress
         self.settings = plan.settings.resolve()
         self.precision = choose_precision(self.settings.precision, fabric.device)
-        self.backbone: Backbone = load_backbone(
+        self.backbone: Backbone = backbone or load_backbone(
             self.settings.backbone, plan.weights, seed=self.settings.seed
         )
         self.preprocessing: Preprocessing = replace(

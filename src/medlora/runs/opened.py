@@ -8,6 +8,13 @@ import torch
 from medlora.backbones.weights import RANDOM_WEIGHTS, Backbone, load_backbone
 from medlora.errors import SettingsError
 from medlora.task.card import TaskCard
+from medlora.task.ensemble import (
+    SUFFIX,
+    EnsembleModel,
+    find_members,
+    join_cards,
+    read_ensemble,
+)
 from medlora.task.file import Task, load_task
 from medlora.task.model import TaskModel
 from medlora.task.opening import build_model, run_self_check
@@ -28,7 +35,7 @@ class OpenedTask:
     """
 
     card: TaskCard
-    model: TaskModel
+    model: TaskModel | EnsembleModel
     backbone: Backbone
     device: torch.device
     precision: str
@@ -54,7 +61,7 @@ def open_task(
     """Read a task file, find its backbone, and check that it answers as it did when saved.
 
     Args:
-        path: The task file.
+        path: The task file, or the `ensemble.json` of several.
         weights: The backbone's checkpoint; None to look for it.
         device: `auto`, or a torch device such as `cpu` or `cuda:0`.
         precision: `auto`, `bf16` or `fp32`.
@@ -64,13 +71,35 @@ def open_task(
         WrongBackboneError: The weights found are not those that it was trained on.
         SelfCheckError: It does not answer as it did when it was saved.
     """
+    place = choose_device(device)
+    chosen = choose_precision(precision, place)
+    if path.suffix == SUFFIX:
+        return _open_ensemble(path, weights, place, chosen)
     task = load_task(path)
     backbone = find_backbone(task, weights)
     difference = run_self_check(task, backbone, place=str(path))
-    place = choose_device(device)
-    chosen = choose_precision(precision, place)
     model = build_model(task, backbone, place=str(path), dtype=DTYPES[chosen], device=place)
     return OpenedTask(task.card, model, backbone, place, chosen, difference)
+
+
+def _open_ensemble(
+    path: Path, weights: Path | str | None, device: torch.device, precision: str
+) -> OpenedTask:
+    """Several task files on one backbone, each of which has passed its self-check."""
+    ensemble = read_ensemble(path)
+    files = find_members(path, ensemble)
+    tasks = [load_task(file) for file in files]
+    card = join_cards(ensemble, [task.card for task in tasks], str(path))
+    backbone = find_backbone(tasks[0], weights)
+    difference = 0.0
+    models = []
+    for file, task in zip(files, tasks, strict=True):
+        difference = max(difference, run_self_check(task, backbone, place=str(file)))
+        models.append(
+            build_model(task, backbone, place=str(file), dtype=DTYPES[precision], device=device)
+        )
+    model = EnsembleModel(models, multi_label=card.multi_label).eval()
+    return OpenedTask(card, model, backbone, device, precision, difference)
 
 
 def choose_device(device: str) -> torch.device:

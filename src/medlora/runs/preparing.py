@@ -13,6 +13,7 @@ from medlora.data.cache import ImageCache, NoCache, PreparedImages
 from medlora.data.scan import leave_out_unreadable, scan_images
 from medlora.data.split import (
     SPLITS,
+    check_stated_splits,
     group_rows,
     list_missing_classes,
     seen_in_training,
@@ -49,6 +50,15 @@ class PreparedData:
     def with_table(self, table: ImageTable) -> "PreparedData":
         """The same images under another table of the same rows."""
         return replace(self, table=table)
+
+    def select(self, rows: npt.NDArray[np.int64]) -> "PreparedData":
+        """The images of these rows alone, in this order."""
+        return replace(
+            self,
+            table=self.table.select(rows),
+            images=self.images.select(rows),
+            sha256=tuple(self.sha256[row] for row in rows),
+        )
 
 
 def prepare_data(
@@ -122,6 +132,64 @@ def divide_data(
         allow_patient_overlap=allow_patient_overlap,
     )
     return data.with_table(table)
+
+
+def prepare_pool(
+    path: Path,
+    preprocessing: Preprocessing,
+    cache: ImageCache | NoCache,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    group_by: str | None = None,
+    skip_unreadable: bool = False,
+    allow_patient_overlap: bool = False,
+    progress: Progress = silent,
+) -> PreparedData:
+    """The images that a choice may be made by: all but those of the test split.
+
+    Test images that the data state are not even opened. Where the data state no split, one is
+    made as a run with the same fractions and seed makes it, and its test images are left out.
+
+    Args:
+        path: Folder, manifest or array file.
+        preprocessing: What images go through.
+        cache: Where decoded images are kept.
+        val_fraction: Share for validation where the data give none.
+        test_fraction: Share for testing where the data give none.
+        seed: Seed of the split.
+        group_by: Manifest column of groups.
+        skip_unreadable: Leave unreadable images out.
+        allow_patient_overlap: Accept a patient in two of the data's own splits.
+        progress: Told after every image.
+
+    Returns:
+        Every image with the split `train` or `val`.
+
+    Raises:
+        DataError: The data are not usable.
+    """
+    table = read_table(path, group_by=group_by)
+    check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
+    if "test" in table.splits:
+        table = table.select(_list_rows_outside_test(table))
+    data = prepare_table(
+        table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
+    )
+    data = divide_data(
+        data,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        allow_patient_overlap=allow_patient_overlap,
+    )
+    rows = _list_rows_outside_test(data.table)
+    return data if len(rows) == data.table.n_images else data.select(rows)
+
+
+def _list_rows_outside_test(table: ImageTable) -> npt.NDArray[np.int64]:
+    return np.array([row for row, own in enumerate(table.splits) if own != "test"], dtype=np.int64)
 
 
 def shuffle_labels(data: PreparedData, seed: int) -> PreparedData:

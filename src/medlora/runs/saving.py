@@ -1,15 +1,17 @@
 """A trained model becomes a task file that has been seen to answer like it."""
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medlora.evaluate.evaluation import Evaluation
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, describe_data
-from medlora.runs.scoring import Scores
+from medlora.runs.refit import Refit
 from medlora.runs.versions import list_versions
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, convert_task, load_task, save_task
@@ -31,9 +33,19 @@ def describe_task(
     data: PreparedData,
     outcome: Outcome,
     thresholds: tuple[float, ...],
-    val_scores: Scores,
+    scores: Mapping[str, Evaluation],
+    refit: Refit | None = None,
 ) -> TaskCard:
-    """The card of what a run has trained."""
+    """The card of what a run has trained.
+
+    Args:
+        run: The run.
+        data: Its images.
+        outcome: What training came to.
+        thresholds: (class,) decision thresholds.
+        scores: By the name of the images that they are about, `val` or `out_of_fold`.
+        refit: What cross-validation had settled before.
+    """
     training: dict[str, Any] = {
         **run.settings.to_dict(),
         "precision": run.precision,
@@ -45,6 +57,8 @@ def describe_task(
         "weights": run.backbone.weights,
         "shuffled_labels": run.plan.shuffle_labels,
     }
+    if refit is not None:
+        training["refit_after_folds"] = refit.n_folds
     return TaskCard(
         name=run.plan.name,
         classes=data.table.classes,
@@ -57,11 +71,12 @@ def describe_task(
         training=training,
         data=describe_data(data),
         metrics={
-            "val": {
-                name: estimate.value
-                for name, estimate in val_scores.overall.overall.items()
+            name: {
+                measure: estimate.value
+                for measure, estimate in evaluation.overall.items()
                 if estimate.value is not None
             }
+            for name, evaluation in scores.items()
         },
         software=list_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -74,9 +89,18 @@ def save_verified(
     model: TaskModel,
     card: TaskCard,
     data: PreparedData,
-    val_answers: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.int64],
+    answers: npt.NDArray[np.float64],
 ) -> TaskModel:
     """Write the task file, read it again, and give the model that it makes.
+
+    Args:
+        run: The run.
+        model: The trained model.
+        card: Its card.
+        data: The run's images.
+        rows: Some of them.
+        answers: (row, class), the model's probabilities for these.
 
     Raises:
         TrainingError: The file does not answer like the model.
@@ -95,12 +119,11 @@ def save_verified(
         dtype=DTYPES[run.precision],
         device=run.fabric.device,
     )
-    rows = data.table.rows_in("val")[:N_PROBES]
     # Rounding in bf16 makes answers differ by more than the file's own rounding does.
     coarse = "bfloat16" if run.precision == "bf16" else run.plan.save_dtype
     sentinels.check_same_answers(
-        val_answers[:N_PROBES],
-        run.predict(saved, data, rows),
+        answers[:N_PROBES],
+        run.predict(saved, data, rows[:N_PROBES]),
         tolerance=_SAVE_TOLERANCE[coarse],
         place=str(path),
     )

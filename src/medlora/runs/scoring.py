@@ -62,6 +62,7 @@ def score_rows(
     seen: npt.NDArray[np.bool_],
     n_resamples: int = 1000,
     seed: int = 0,
+    decisions: npt.NDArray[np.bool_] | None = None,
 ) -> Scores:
     """Score answers, once on all rows and once without those that training has seen.
 
@@ -73,9 +74,11 @@ def score_rows(
         seen: (row,) whether the image's bytes are also in training or validation.
         n_resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
+        decisions: (row, class), where they were not all taken at the same thresholds.
     """
     targets = table.targets[rows]
-    decisions = decide(probabilities, thresholds, table.multi_label)
+    if decisions is None:
+        decisions = decide(probabilities, thresholds, table.multi_label)
     patients = [table.patients[row] for row in rows]
 
     def measure(chosen: npt.NDArray[np.bool_]) -> Evaluation:
@@ -88,6 +91,7 @@ def score_rows(
             groups=[patient for patient, keep in zip(patients, chosen, strict=True) if keep],
             n_resamples=n_resamples,
             seed=seed,
+            decisions=decisions[chosen],
         )
 
     n_seen = int(seen.sum())
@@ -109,11 +113,17 @@ def score_rows(
     return Scores(rows, probabilities, decisions, overall, unseen, n_seen, tuple(warnings))
 
 
-def format_predictions(table: ImageTable, scores: Scores) -> bytes:
-    """A CSV table of the answers: path, split, label, decision, a probability for each class."""
+def format_predictions(table: ImageTable, scores: Scores, *, part: str = "split") -> bytes:
+    """A CSV table of the answers: path, split, label, decision, a probability for each class.
+
+    Args:
+        table: The labelled images.
+        scores: The answers.
+        part: Heading of the second column, where the table's splits are something else.
+    """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", "split", "label", "decision", *[f"p_{n}" for n in table.classes]])
+    writer.writerow(["path", part, "label", "decision", *[f"p_{n}" for n in table.classes]])
     for place, row in enumerate(scores.rows):
         writer.writerow(
             [

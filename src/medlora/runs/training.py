@@ -1,6 +1,6 @@
 """One training run from its data to a scored task file, in a folder that it can go on from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,15 +11,17 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.data.split import write_split
 from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
-from medlora.runs.finishing import RunResult, finish_run
+from medlora.runs.finishing import RunResult, finish_refit, finish_run
 from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data, shuffle_labels
+from medlora.runs.refit import Refit
 from medlora.runs.versions import list_versions
-from medlora.train.checkpoint import CheckpointFile
-from medlora.train.loop import Trainer, TrainingData, never
+from medlora.task.model import TaskModel
+from medlora.train.checkpoint import CheckpointFile, CheckpointStore
+from medlora.train.loop import Outcome, Trainer, TrainingData, never, watch_nothing
 
-__all__ = ["RunResult", "resume_run", "start_run"]
+__all__ = ["RunResult", "begin_run", "fit_model", "resume_run", "start_run"]
 
 
 def start_run(
@@ -58,21 +60,46 @@ def start_run(
         seed=settings.seed,
         allow_patient_overlap=plan.allow_patient_overlap,
     )
-    if fabric.is_global_zero:
+    return begin_run(run, data, should_stop=should_stop)
+
+
+def begin_run(
+    run: OngoingRun,
+    data: PreparedData,
+    *,
+    refit: Refit | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> RunResult:
+    """Train on images whose splits are settled.
+
+    Args:
+        run: The run; its folder is missing or empty.
+        data: The images; each has a split.
+        refit: What cross-validation has settled, where the images have no validation split.
+        should_stop: Asked after every step.
+
+    Raises:
+        MedLoRAError: The folder is in use, or training failed.
+    """
+    run.folder.check_free()
+    run.fabric.barrier()
+    if run.fabric.is_global_zero:
         write_split(run.folder.split, data.table, data.sha256)
         record = {
-            "plan": plan.to_dict(),
+            "plan": run.plan.to_dict(),
             "classes": list(data.table.classes),
             "data_sha256": data.digest,
             "n_skipped": data.n_skipped,
             "unreadable": list(data.unreadable),
             "backbone_fingerprint": run.backbone.fingerprint,
-            "n_processes": fabric.world_size,
+            "n_processes": run.fabric.world_size,
             "software": list_versions(),
         }
+        if refit is not None:
+            record["refit"] = refit.to_dict()
         write_json(run.folder.plan, record)
-    fabric.barrier()
-    return _train(run, data, should_stop)
+    run.fabric.barrier()
+    return _train(run, data, refit, should_stop)
 
 
 def resume_run(
@@ -129,16 +156,34 @@ def resume_run(
         n_skipped=record["n_skipped"],
         unreadable=tuple(record["unreadable"]),
     )
-    return _train(run, data, should_stop)
+    refit = Refit.from_dict(record["refit"]) if "refit" in record else None
+    return _train(run, data, refit, should_stop)
 
 
-def _train(run: OngoingRun, data: PreparedData, should_stop: Callable[[], bool]) -> RunResult:
-    """Train, and finish as far as the run got."""
+def fit_model(
+    run: OngoingRun,
+    data: PreparedData,
+    *,
+    checkpoints: CheckpointStore,
+    should_stop: Callable[[], bool] = never,
+    watch: Callable[[Sequence[Mapping[str, float]]], bool] = watch_nothing,
+) -> tuple[TaskModel, Outcome]:
+    """Train a new model as planned on the training images, and leave its best epoch in it.
+
+    Args:
+        run: The run; nothing is written to its folder.
+        data: The images, each with a split.
+        checkpoints: Where the state is kept.
+        should_stop: Asked after every step.
+        watch: Shown the figures of every finished epoch; true ends training.
+
+    Raises:
+        TrainingError: The loss is not finite or explodes, or an adapter gets no gradient.
+    """
     table = data.table
-    learnt = shuffle_labels(data, run.settings.seed) if run.plan.shuffle_labels else data
     training = TrainingData(
         images=data.images,
-        targets=learnt.table.targets,
+        targets=table.targets,
         multi_label=table.multi_label,
         train_rows=table.rows_in("train"),
         val_rows=table.rows_in("val"),
@@ -149,16 +194,33 @@ def _train(run: OngoingRun, data: PreparedData, should_stop: Callable[[], bool])
         model,
         training,
         run.settings,
-        checkpoints=CheckpointFile(run.folder.checkpoint),
+        checkpoints=checkpoints,
         fabric=run.fabric,
         progress=run.progress,
         should_stop=should_stop,
+        watch=watch,
     )
-    outcome = trainer.run()
-    split: Literal["test", "val"] = "test" if len(table.rows_in("test")) else "val"
+    return model, trainer.run()
+
+
+def _train(
+    run: OngoingRun, data: PreparedData, refit: Refit | None, should_stop: Callable[[], bool]
+) -> RunResult:
+    """Train, and finish as far as the run got."""
+    learnt = shuffle_labels(data, run.settings.seed) if run.plan.shuffle_labels else data
+    model, outcome = fit_model(
+        run,
+        learnt,
+        checkpoints=CheckpointFile(run.folder.checkpoint),
+        should_stop=should_stop,
+        watch=watch_nothing if refit is None else refit.watch,
+    )
+    split: Literal["test", "val"] = "test" if len(data.table.rows_in("test")) else "val"
     if not run.fabric.is_global_zero:
         return RunResult(outcome.ended, None, None, None, split, ())
     write_json(run.folder.history, list(outcome.history))
-    if outcome.best_epoch == 0:
+    if outcome.best_epoch == 0 or (refit is not None and outcome.ended == "stopped"):
         return RunResult("stopped", None, None, None, split, ())
+    if refit is not None:
+        return finish_refit(run, model, learnt, outcome, refit)
     return finish_run(run, model, learnt, outcome, split)

@@ -1,7 +1,7 @@
 """The training loop: one for adapters, linear probes and full fine-tuning."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +39,8 @@ class TrainingData:
         targets: (image, class) reference labels of the whole table.
         multi_label: Whether an image may have several classes.
         train_rows: Rows to learn from.
-        val_rows: Rows that choose the epoch; never any of the test split.
+        val_rows: Rows that choose the epoch; never any of the test split. Without any, the
+            last epoch is kept.
         preprocessing: How images are normalised.
     """
 
@@ -56,7 +57,8 @@ class Outcome:
     """What training came to; the model holds the best epoch's values.
 
     Attributes:
-        ended: `finished`, `early` (patience ran out) or `stopped` (it was asked to).
+        ended: `finished`, `early` (patience ran out, or the watch had seen enough) or
+            `stopped` (it was asked to).
         best_epoch: The epoch that was kept, from 1; 0 where none was finished.
         history: One row of figures for each finished epoch.
     """
@@ -68,6 +70,11 @@ class Outcome:
 
 def never() -> bool:
     """Never stop: the default of `should_stop`."""
+    return False
+
+
+def watch_nothing(history: Sequence[Mapping[str, float]]) -> bool:
+    """Let training go on: the default of `watch`."""
     return False
 
 
@@ -85,6 +92,8 @@ class Trainer:
         checkpoints: Where the state is kept after every epoch and when stopping.
         progress: Told after every step.
         should_stop: Asked after every step; true ends the run with a checkpoint.
+        watch: Shown the figures of all finished epochs before the next one; true ends the run
+            there. It has to say the same whenever it is shown the same.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Trainer:
         fabric: Fabric | None = None,
         progress: Progress = silent,
         should_stop: Callable[[], bool] = never,
+        watch: Callable[[Sequence[Mapping[str, float]]], bool] = watch_nothing,
     ) -> None:
         self.model = model
         self.data = data
@@ -105,6 +115,7 @@ class Trainer:
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         self.progress = progress
         self.should_stop = should_stop
+        self.watch = watch
         self.parameters = model.named_trainable()
         optimizer = build_optimizer(self.parameters.values(), self.settings)
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
@@ -135,7 +146,7 @@ class Trainer:
         device = self.fabric.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             while self.state.epoch < self.settings.epochs:
-                if self._has_run_out():
+                if self._has_run_out() or self._has_seen_enough():
                     ended = "early"
                     break
                 if not self._train_epoch():
@@ -235,7 +246,7 @@ class Trainer:
         sentinels.check_weights(self.parameters, epoch=state.epoch + 1)
         if state.epoch == 0:
             sentinels.check_adapter_moved(self.parameters)
-        figures = self._validate()
+        figures = self._validate() if len(self.data.val_rows) else {}
         row = {
             "epoch": float(state.epoch + 1),
             "train_loss": state.loss_sum / self.n_steps,
@@ -245,7 +256,7 @@ class Trainer:
             "data_share": waited / seconds if seconds > 0 else 0.0,
         }
         state.history.append(row)
-        score = rank_epoch(figures, self.settings.select_by)
+        score = rank_epoch(figures, self.settings.select_by) if figures else (row["epoch"], 0.0)
         if state.best_score is None or score > state.best_score:
             state.best_score = score
             state.best_epoch = state.epoch + 1
@@ -277,6 +288,9 @@ class Trainer:
     def _has_run_out(self) -> bool:
         patience = self.settings.patience
         return patience > 0 and self.state.epoch - self.state.best_epoch >= patience
+
+    def _has_seen_enough(self) -> bool:
+        return bool(self.state.history) and agree(self.fabric, self.watch(self.state.history))
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:

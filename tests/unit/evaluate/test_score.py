@@ -212,3 +212,13 @@ def test_what_does_not_fit_is_refused():
         evaluate(probabilities, targets, groups=["a"] * 4)
     with pytest.raises(SettingsError, match="must not be negative, not 100 and -1"):
         evaluate(probabilities, targets, seed=-1)
+
+
+def test_decisions_that_were_taken_elsewhere_are_scored_as_they_are():
+    probabilities, targets = draw_answers(0, 40, 3)
+    right = evaluate(probabilities, targets, decisions=targets)
+    assert right.overall["accuracy"].value == 1
+    assert np.trace(np.array(right.confusion)) == 40
+    assert right.overall["auroc"] == evaluate(probabilities, targets).overall["auroc"]
+    with pytest.raises(DataError, match="decisions must be booleans"):
+        evaluate(probabilities, targets, decisions=targets.astype(float))

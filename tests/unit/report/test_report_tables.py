@@ -5,6 +5,8 @@ from typing import Any
 from medlora.report.tables import (
     arrange_cell,
     arrange_classes,
+    arrange_fold_heads,
+    arrange_folds,
     arrange_key_figures,
     read_counts,
     write_result,
@@ -74,3 +76,25 @@ def test_multi_label_results_are_the_two_means() -> None:
     sentence = write_result(make_evaluation(multi_label=True, n_groups=7), None, "val")
     assert sentence.startswith("On 1\u202f200 validation images (7 patient groups), mean AUROC is")
     assert sentence.endswith("and mean average precision undefined.")
+
+
+def test_folds_have_a_row_each_and_then_their_mean() -> None:
+    def fold(accuracy, auroc, epoch):
+        estimates = {"accuracy": {"value": accuracy, "low": 0.1, "high": 1.0}}
+        estimates["auroc"] = {"value": auroc, "low": "undefined", "high": "undefined"}
+        return {"n_images": 1200, "best_epoch": epoch, "overall": estimates}
+
+    rows = arrange_folds([fold(0.5, 0.75, 3), fold(0.7, "undefined", 10)], multi_label=False)
+    heads = arrange_fold_heads(multi_label=False)
+    assert [row.name for row in rows] == ["0", "1", "mean ± SD"]
+    assert [row.epoch for row in rows] == ["3", "10", ""]
+    accuracy, auroc = heads.index("Accuracy"), heads.index("AUROC")
+    assert (rows[0].cells[accuracy].value, rows[0].cells[accuracy].bounds) == (
+        "0.500",
+        "0.100–1.000",
+    )
+    assert (rows[2].cells[accuracy].value, rows[2].cells[accuracy].bounds) == ("0.600", "± 0.141")
+    assert (rows[2].cells[auroc].value, rows[2].cells[auroc].bounds) == ("0.750", "")
+    assert rows[1].cells[auroc].value == "undefined"
+    assert arrange_folds([], multi_label=True) == []
+    assert "Exact match" in arrange_fold_heads(multi_label=True)

@@ -246,3 +246,26 @@ def test_a_poisoned_input_stops_at_once() -> None:
     with pytest.raises(TrainingError, match=r"loss is nan in epoch 1, step 1"):
         make_trainer(model, checkpoints=store).run()
     assert store.content is None
+
+
+def test_a_watch_ends_training_and_sees_each_epoch() -> None:
+    seen = []
+
+    def watch(history):
+        seen.append([row["epoch"] for row in history])
+        return len(history) == 2
+
+    outcome = make_trainer(epochs=5, watch=watch).run()
+    assert seen == [[1.0], [1.0, 2.0]]
+    assert outcome.ended == "early"
+    assert len(outcome.history) == 2
+
+
+def test_without_validation_images_the_last_epoch_is_kept() -> None:
+    data = replace(make_data(), val_rows=np.array([], dtype=np.int64))
+    model = make_model()
+    outcome = make_trainer(model, data, epochs=3).run()
+    assert outcome.best_epoch == 3
+    assert not [name for row in outcome.history for name in row if name.startswith("val_")]
+    watched = make_trainer(make_model(), data, epochs=3, watch=lambda history: len(history) == 2)
+    assert watched.run().best_epoch == 2

@@ -1,0 +1,55 @@
+"""What a training run, or a cross-validation, came to, on the terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medlora.cli.terminal import print_folds, print_scores, warn
+
+if TYPE_CHECKING:
+    from medlora.runs.finishing import RunResult
+    from medlora.runs.folds import FoldsResult
+
+EXIT_STOPPED = 130
+
+
+def show_result(result: "RunResult | FoldsResult", folder: Path) -> None:
+    """Scores and files, and how to go on with what was stopped."""
+    from medlora.runs.folds import FoldsResult
+
+    if isinstance(result, FoldsResult):
+        show_folds(result)
+    else:
+        show_run(result)
+    if result.ended == "stopped":
+        typer.echo(f"stopped; go on with: medlora train --resume {folder}", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def show_run(result: "RunResult") -> None:
+    """A run's warnings, scores and files."""
+    warn(result.warnings)
+    if result.scores is not None:
+        print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
+        if result.scores.unseen is not None:
+            print_scores(
+                result.scores.unseen.to_dict(), f"{result.split} images not seen in training"
+            )
+    if result.task is not None:
+        typer.echo(f"task file  {result.task} ({result.task.stat().st_size / 1e6:.2f} MB)")
+    if result.report is not None:
+        typer.echo(f"report     {result.report}")
+
+
+def show_folds(result: "FoldsResult") -> None:
+    """A cross-validation's warnings, scores and files."""
+    if result.scores is not None:
+        warn(result.scores.warnings)
+        print_scores(result.scores.out_of_fold.overall.to_dict(), "All out-of-fold answers")
+        print_folds([run.evaluation.to_dict() for run in result.scores.runs])
+    if result.refit is not None:
+        show_run(result.refit)
+    if result.ensemble is not None:
+        typer.echo(f"ensemble   {result.ensemble}")
+        typer.echo(f"folds      {result.report}")

@@ -1,0 +1,230 @@
+"""The answers of all folds put together: scores, a table, a report and an ensemble."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medlora.errors import SettingsError
+from medlora.evaluate.evaluation import Evaluation
+from medlora.evaluate.metrics import decide
+from medlora.evaluate.thresholds import choose_thresholds
+from medlora.report.content import ReportContent
+from medlora.report.page import render_report
+from medlora.runs.folder import RunFolder, read_json, write_json
+from medlora.runs.ongoing import OngoingRun
+from medlora.runs.preparing import PreparedData, describe_data, warn_of_data
+from medlora.runs.refit import Refit
+from medlora.runs.scoring import Scores, format_predictions, join_names, pick_mistakes, score_rows
+from medlora.storage import read_file, write_atomically
+from medlora.task.ensemble import Ensemble, write_ensemble
+from medlora.task.file import load_task
+
+ENSEMBLE_NAME = "ensemble.json"
+ANSWERS_NAME = "out-of-fold.csv"
+SCORES_NAME = "cross-validation.json"
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """What one fold's run left.
+
+    Attributes:
+        place: Its folder.
+        evaluation: Scores on the fold.
+        best_epoch: The epoch that was kept, from 1.
+        probabilities: (row, class) on the fold, in [0, 1].
+        labels: (row,) names of the reference classes.
+    """
+
+    place: RunFolder
+    evaluation: Evaluation
+    best_epoch: int
+    probabilities: npt.NDArray[np.float64]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """What cross-validation found.
+
+    Attributes:
+        runs: The folds, in order.
+        out_of_fold: Scores of all out-of-fold answers together, each decided at the thresholds
+            of its own fold's run.
+        thresholds: (class,) chosen on all out-of-fold answers, for use on other images.
+        warnings: What a reader has to know before believing the scores.
+    """
+
+    runs: tuple[FoldRun, ...]
+    out_of_fold: Scores
+    thresholds: tuple[float, ...]
+    warnings: tuple[str, ...]
+
+    def summarise(self) -> dict[str, dict[str, float | None]]:
+        """Measure to `mean` and `sd` over the folds that have it; the SD needs two of them."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            for name, estimate in run.evaluation.overall.items():
+                found.setdefault(name, [])
+                if estimate.value is not None:
+                    found[name].append(estimate.value)
+        return {
+            name: {
+                "mean": float(np.mean(values)) if values else None,
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            }
+            for name, values in found.items()
+        }
+
+    def settle(self) -> Refit:
+        """What a run on everything takes over: the median of the best epochs, thresholds."""
+        n_epochs = int(np.floor(np.median([run.best_epoch for run in self.runs]) + 0.5))
+        return Refit(n_epochs, len(self.runs), self.thresholds, self.out_of_fold.overall.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, without the single answers."""
+        return {
+            "n_folds": len(self.runs),
+            "all": self.out_of_fold.overall.to_dict(),
+            "over_folds": self.summarise(),
+            "folds": [
+                {
+                    "fold": number,
+                    "best_epoch": run.best_epoch,
+                    "scores": run.evaluation.to_dict(),
+                }
+                for number, run in enumerate(self.runs)
+            ],
+            "thresholds": list(self.thresholds),
+            "warnings": list(self.warnings),
+        }
+
+
+def score_folds(run: OngoingRun, pool: PreparedData, folds: npt.NDArray[np.int64]) -> FoldScores:
+    """Scores of the answers that the finished runs in a cross-validation's folder hold.
+
+    Args:
+        run: The cross-validation.
+        pool: All its images.
+        folds: (image,) number of each image's fold.
+
+    Raises:
+        SettingsError: A fold's answers are not those of the fold.
+    """
+    table = pool.table
+    probabilities = np.zeros(table.targets.shape)
+    decisions = np.zeros(table.targets.shape, dtype=bool)
+    runs = []
+    for number in range(int(folds.max()) + 1):
+        found = _read_fold(RunFolder(run.folder.path / f"fold-{number}"), table.classes)
+        rows = np.flatnonzero(folds == number)
+        labels = tuple(join_names(table.classes, table.targets[row]) for row in rows)
+        if found.labels != labels:
+            raise SettingsError(
+                f"{found.place.predictions} does not hold the answers on fold {number}. Remove "
+                f"{found.place.path} and go on: medlora train --resume {run.folder.path}"
+            )
+        probabilities[rows] = found.probabilities
+        decisions[rows] = decide(
+            found.probabilities, found.evaluation.thresholds, table.multi_label
+        )
+        runs.append(found)
+    used = np.mean([each.evaluation.thresholds for each in runs], axis=0)
+    scores = score_rows(
+        table,
+        np.arange(table.n_images),
+        probabilities,
+        thresholds=tuple(used.tolist()),
+        seen=np.zeros(table.n_images, dtype=bool),
+        seed=run.settings.seed,
+        decisions=decisions,
+    )
+    thresholds = choose_thresholds(
+        probabilities, table.targets, table.multi_label, run.settings.thresholds
+    )
+    warnings = warn_of_data(pool, allow_patient_overlap=run.plan.allow_patient_overlap)
+    warnings = list(dict.fromkeys([*warnings, *_warn_of_folds(runs), *scores.warnings]))
+    return FoldScores(tuple(runs), scores, thresholds, tuple(warnings))
+
+
+def write_fold_results(
+    run: OngoingRun, pool: PreparedData, folds: npt.NDArray[np.int64], scores: FoldScores
+) -> None:
+    """Write the table of answers, the scores, the ensemble and the report."""
+    folder = run.folder
+    parts = pool.table.with_splits([f"fold-{fold}" for fold in folds])
+    table = format_predictions(parts, scores.out_of_fold, part="fold")
+    write_atomically(folder.path / ANSWERS_NAME, table)
+    content = {"task": run.plan.name, **scores.to_dict()}
+    write_json(folder.path / SCORES_NAME, content)
+    members = tuple(f"{each.place.path.name}/{each.place.task.name}" for each in scores.runs)
+    ensemble = Ensemble.of(run.plan.name, folder.path, members, scores.thresholds)
+    write_ensemble(folder.path / ENSEMBLE_NAME, ensemble)
+    write_atomically(folder.report, render_report(_describe(run, pool, scores)).encode())
+
+
+def _read_fold(place: RunFolder, classes: Sequence[str]) -> FoldRun:
+    record = read_json(place.evaluation, "evaluation of a fold")
+    evaluation = Evaluation.from_dict(record["all"])
+    text = read_file(place.predictions, "answers of a fold").decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    probabilities = [[float(row[f"p_{name}"]) for name in classes] for row in rows]
+    best_epoch: Any = load_task(place.task).card.training["best_epoch"]
+    labels = tuple(row["label"] for row in rows)
+    return FoldRun(place, evaluation, int(best_epoch), np.array(probabilities), labels)
+
+
+def _warn_of_folds(runs: Sequence[FoldRun]) -> list[str]:
+    """Each warning of the folds' runs once, with the folds that gave it."""
+    found: dict[str, list[int]] = {}
+    for number, run in enumerate(runs):
+        record = read_json(run.place.evaluation, "evaluation of a fold")
+        for sentence in record["warnings"]:
+            found.setdefault(sentence, []).append(number)
+    return [
+        f"Fold {', '.join(map(str, numbers))}: {sentence}" for sentence, numbers in found.items()
+    ]
+
+
+def _describe(run: OngoingRun, pool: PreparedData, scores: FoldScores) -> ReportContent:
+    """The report's content: the out-of-fold answers, and each fold beside them."""
+    table, answers = pool.table, scores.out_of_fold
+    card = load_task(scores.runs[0].place.task).card.to_dict()
+    training = {
+        name: value
+        for name, value in card["training"].items()
+        if name not in ("best_epoch", "n_epochs_done", "ended")
+    }
+    card |= {
+        "name": run.plan.name,
+        "thresholds": list(scores.thresholds),
+        "training": {**training, "n_folds": len(scores.runs)},
+        "data": describe_data(pool),
+        "self_check": None,
+    }
+    return ReportContent(
+        title=f"{run.plan.name}: {len(scores.runs)} folds",
+        card=card,
+        command=run.plan.command,
+        history=(),
+        evaluation=answers.overall.to_dict(),
+        probabilities=answers.probabilities,
+        targets=table.targets,
+        classes=table.classes,
+        multi_label=table.multi_label,
+        locations=table.locations,
+        mistakes=pick_mistakes(table, answers, pool.images),
+        warnings=scores.warnings,
+        n_skipped=pool.n_skipped,
+        split="out-of-fold",
+        folds=[_describe_fold(each) for each in scores.runs],
+    )
+
+
+def _describe_fold(run: FoldRun) -> Mapping[str, Any]:
+    return {**run.evaluation.to_dict(), "best_epoch": run.best_epoch}
