@@ -62,7 +62,7 @@ def describe_data(folder: Path, contest: Contest, preprocessing: Any) -> Any:
     """Training data that go on for ever, from a few pictures decoded beforehand."""
     import numpy as np
 
-    from medlora.train.loop import TrainingData
+    from medlora.train.examples import TrainingData
 
     images = open_pictures(folder, contest, preprocessing)
     pictures = np.arange(contest.n_pictures)

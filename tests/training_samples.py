@@ -13,7 +13,8 @@ from medlora.preprocessing import Preprocessing
 from medlora.task.model import TaskModel
 from medlora.task.records import AdapterSettings
 from medlora.train.checkpoint import CheckpointMemory
-from medlora.train.loop import Trainer, TrainingData
+from medlora.train.examples import TrainingData
+from medlora.train.loop import Trainer
 from medlora.train.settings import TrainSettings
 
 SIDE = 8
@@ -105,7 +106,7 @@ def make_trainer(
     model: TaskModel | None = None, data: TrainingData | None = None, **changes: Any
 ) -> Trainer:
     named = {"checkpoints": CheckpointMemory()}
-    for name in ("checkpoints", "progress", "should_stop", "fabric", "watch"):
+    for name in ("checkpoints", "progress", "should_stop", "fabric", "watch", "features"):
         if name in changes:
             named[name] = changes.pop(name)
     settings = TrainSettings(**({"epochs": 2, "batch_size": 8, "precision": "fp32"} | changes))

@@ -30,6 +30,8 @@ def show_result(result: "RunResult | FoldsResult", folder: Path) -> None:
 def show_run(result: "RunResult") -> None:
     """A run's warnings, scores and files."""
     warn(result.warnings)
+    if result.caching:
+        typer.echo(f"features   {result.caching}")
     if result.scores is not None:
         print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
         if result.scores.unseen is not None:

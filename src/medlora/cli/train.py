@@ -94,6 +94,10 @@ def train_task(
     vary_contrast: Annotated[float, typer.Option(help="Augment: by a share.")] = 0.0,
     vary_brightness: Annotated[float, typer.Option(help="Augment: by a share of white.")] = 0.0,
     noise: Annotated[float, typer.Option(help="Augment: up to this share of white.")] = 0.0,
+    views: Annotated[
+        int,
+        typer.Option(help="Draw so many augmented views of each image once; 0: anew each step."),
+    ] = 0,
     val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
     test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
     folds: Annotated[
@@ -117,6 +121,17 @@ def train_task(
     devices: Annotated[int, typer.Option(min=1, help="Devices to train on.")] = 1,
     cache_dir: CacheOption = None,
     cache_size: CacheSizeOption = 20.0,
+    cache_features: Annotated[
+        str,
+        typer.Option(
+            help="Compute the frozen layers below the first trained one once for each image and "
+            "view: on, off, or auto, where that pays."
+        ),
+    ] = "auto",
+    feature_cache_gb: Annotated[
+        float,
+        typer.Option("--feature-cache-size", min=0, help="Bound of what is kept of that, in GB."),
+    ] = 20.0,
 ) -> None:
     """Train a diagnosis on labelled images, test it, and write a task file and a report."""
     from medlora.data.augment import Augmentation
@@ -179,6 +194,7 @@ def train_task(
                     brightness=vary_brightness,
                     noise=noise,
                 ),
+                views=views,
                 val_fraction=val_fraction,
                 test_fraction=test_fraction,
                 seed=seed,
@@ -195,6 +211,8 @@ def train_task(
                 save_dtype=save_dtype,  # type: ignore[arg-type]
                 note=note,
                 command=quote_command(),
+                cache_features=cache_features,  # type: ignore[arg-type]
+                feature_cache_gb=feature_cache_gb,
             )
             folder = output or Path("runs") / plan.name
             if folds:

@@ -41,6 +41,10 @@ _ABANDONED_AFTER_SECONDS: Final = 3600.0
 class NoCache:
     """A cache that keeps nothing."""
 
+    def has(self, key: str) -> bool:
+        """Never."""
+        return False
+
     def get(self, key: str) -> npt.NDArray[np.uint8] | None:
         """Nothing, whatever is asked for."""
 
@@ -59,17 +63,25 @@ class ImageCache:
     Args:
         folder: Where the entries lie; made when the first one is written.
         max_bytes: Bound on the sum of the entries' sizes.
+
+    Attributes:
+        folder: As given.
+        max_bytes: As given.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
+        self.folder = folder
+        self.max_bytes = max_bytes
         self._total = folder / "total"
         self._counted = False
         self._writable = True
         # Threads of one process wait for each other here, those of others at the file lock.
         self._threads = threading.Lock()
         self._processes = FileLock(folder / "lock")
+
+    def has(self, key: str) -> bool:
+        """Whether something is kept under `key`; `get` looks whether it is whole."""
+        return self._path(key).is_file()
 
     def get(self, key: str) -> npt.NDArray[np.uint8] | None:
         """The array kept under `key`, None where there is none or its file is damaged.
@@ -96,7 +108,7 @@ class ImageCache:
             array: Any shape of up to 255 axes.
         """
         content = pack_entry(array)
-        if not self._writable or len(content) > self._max_bytes:
+        if not self._writable or len(content) > self.max_bytes:
             return
         path = self._path(key)
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
@@ -111,23 +123,23 @@ class ImageCache:
                 part.unlink()
             self._writable = False
             warnings.warn(
-                f"The image cache {self._folder} cannot be written to "
-                f"({error.strerror or error}); images will be decoded again every time. Set "
-                "MEDLORA_CACHE to a folder with free space.",
+                f"The cache {self.folder} cannot be written to ({error.strerror or error}); what "
+                "it would keep is computed again every time. Set MEDLORA_CACHE to a folder with "
+                "free space.",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / key
+        return self.folder / key[:2] / key
 
     def _admit(self, path: Path, part: Path, n_bytes: int) -> None:
         """Make room for a written entry and give it its name; both locks are held."""
         path.unlink(missing_ok=True)
         total = self._read_total() + n_bytes
-        if total > self._max_bytes:
+        if total > self.max_bytes:
             # A little more room than needed, or every further entry would search the folder.
-            room = min(self._max_bytes - n_bytes, int(self._max_bytes * _KEPT_SHARE))
+            room = min(self.max_bytes - n_bytes, int(self.max_bytes * _KEPT_SHARE))
             total = self._evict(room) + n_bytes
         # Noted first: should this process be killed in between, the sum is too high, not too low.
         self._total.write_text(str(total), encoding="ascii")
@@ -160,7 +172,7 @@ class ImageCache:
         """Time of last use, size and path of every entry; what killed writers left is removed."""
         entries = []
         now = time.time()
-        for branch in self._folder.glob("[0-9a-f][0-9a-f]"):
+        for branch in self.folder.glob("[0-9a-f][0-9a-f]"):
             for file in os.scandir(branch):
                 try:
                     status = file.stat()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medlora.data.image import normalise_batch
 from medlora.data.loader import ImageReader
+from medlora.evaluate.features import FeatureReader
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
 from medlora.task.ensemble import EnsembleModel
@@ -26,6 +27,7 @@ def predict_rows(
     batch_size: int = 32,
     progress: Progress = silent,
     stage: str = "predicting",
+    features: FeatureReader | None = None,
 ) -> npt.NDArray[np.float64]:
     """Probabilities of some rows' images, in the order of the rows.
 
@@ -38,18 +40,27 @@ def predict_rows(
         batch_size: Images at a time.
         progress: Told after every batch.
         stage: What to call this work.
+        features: Where the answers of the frozen first part come from, in place of images; for
+            a task's own model, no ensemble.
 
     Returns:
         (row, class), in [0, 1].
     """
     order = [int(row) for row in rows]
     parts = []
+    if features is not None:
+        features.fill(order, progress=progress)
     was_training = model.training
     model.eval()
     try:
         for start in range(0, len(order), batch_size):
-            batch = images.read(order[start : start + batch_size])
-            parts.append(predict_batch(model, batch, preprocessing, multi_label=multi_label))
+            some = order[start : start + batch_size]
+            if features is not None and isinstance(model, TaskModel):
+                inputs = features.read(some)
+                parts.append(predict_started(model, inputs, multi_label=multi_label))
+            else:
+                batch = images.read(some)
+                parts.append(predict_batch(model, batch, preprocessing, multi_label=multi_label))
             progress(stage, min(start + batch_size, len(order)), len(order))
     finally:
         model.train(was_training)
@@ -81,3 +92,21 @@ def predict_batch(
     inputs = normalise_batch(images.to(device), preprocessing)
     probabilities = compute_probabilities(model(inputs), multi_label=multi_label)
     return probabilities.cpu().numpy()
+
+
+@torch.inference_mode()
+def predict_started(
+    model: TaskModel, hidden: Tensor, *, multi_label: bool
+) -> npt.NDArray[np.float64]:
+    """Probabilities of images that the model's first part has been through.
+
+    Args:
+        model: The task's model, in evaluation mode.
+        hidden: What `TaskModel.start` gave for them, (image, ...).
+        multi_label: Whether an image may have several classes.
+
+    Returns:
+        (image, class), in [0, 1].
+    """
+    logits = model(hidden.to(model.head.weight.device), is_started=True)
+    return compute_probabilities(logits, multi_label=multi_label).cpu().numpy()

@@ -39,6 +39,7 @@ class RunResult:
             the run was stopped.
         split: Which images those are.
         warnings: What a reader has to know before believing the scores.
+        caching: Whether the frozen part was computed once for each image, and why.
     """
 
     ended: Literal["finished", "early", "stopped"]
@@ -47,6 +48,7 @@ class RunResult:
     scores: Scores | None
     split: Literal["test", "val"]
     warnings: tuple[str, ...]
+    caching: str = ""
 
 
 def finish_run(
@@ -73,7 +75,9 @@ def finish_run(
     card = describe_task(run, data, outcome, thresholds, {"val": val_scores.overall})
     saved = save_verified(run, model, card, data, val_rows, val_answers)
     if outcome.ended == "stopped":
-        return RunResult("stopped", run.folder.task, None, None, split, tuple(warnings))
+        return RunResult(
+            "stopped", run.folder.task, None, None, split, tuple(warnings), run.caching
+        )
     scores = val_scores
     if split == "test":
         rows = table.rows_in("test")
@@ -82,7 +86,13 @@ def finish_run(
     chosen_by = {"val": val_scores.overall}
     _write_results(run, data, scores, chosen_by, outcome, card, split, warnings)
     return RunResult(
-        outcome.ended, run.folder.task, run.folder.report, scores, split, tuple(warnings)
+        outcome.ended,
+        run.folder.task,
+        run.folder.report,
+        scores,
+        split,
+        tuple(warnings),
+        run.caching,
     )
 
 
@@ -99,12 +109,14 @@ def finish_refit(
     saved = save_verified(run, model, card, data, rows, answers)
     rows = data.table.rows_in("test")
     if not len(rows):
-        return RunResult("finished", run.folder.task, None, None, "test", tuple(warnings))
+        return RunResult(
+            "finished", run.folder.task, None, None, "test", tuple(warnings), run.caching
+        )
     scores = run.score(data, rows, run.predict(saved, data, rows), refit.thresholds)
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
     _write_results(run, data, scores, chosen_by, outcome, card, "test", warnings)
     return RunResult(
-        "finished", run.folder.task, run.folder.report, scores, "test", tuple(warnings)
+        "finished", run.folder.task, run.folder.report, scores, "test", tuple(warnings), run.caching
     )
 
 

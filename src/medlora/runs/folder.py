@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from medlora.errors import SettingsError
 from medlora.storage import read_file, write_atomically
+from medlora.train.caching import CACHE_CHOICES, DEFAULT_CACHE_GB, CacheFeatures
 from medlora.train.settings import TrainSettings
 
 # What a run must have written to `run.json` to be taken up again.
@@ -39,6 +40,11 @@ class RunPlan:
         save_dtype: Number format of the task file.
         note: Intended use and limits, for the card.
         command: The command as it was typed.
+        cache_features: Whether the frozen part of the model is computed once for each image.
+        feature_cache_gb: Bound on what is kept of that on disk, in GB.
+
+    Raises:
+        SettingsError: A value is outside its range.
     """
 
     data: str
@@ -52,6 +58,20 @@ class RunPlan:
     save_dtype: SaveDtype = "float32"
     note: str = ""
     command: str = ""
+    cache_features: CacheFeatures = "auto"
+    feature_cache_gb: float = DEFAULT_CACHE_GB
+
+    def __post_init__(self) -> None:
+        """Check what is not checked elsewhere."""
+        if self.cache_features not in CACHE_CHOICES:
+            raise SettingsError(
+                f"cache_features must be one of {', '.join(CACHE_CHOICES)}, "
+                f"not {self.cache_features!r}."
+            )
+        if not 0 <= self.feature_cache_gb < 1e9:
+            raise SettingsError(
+                f"The feature cache must have 0 GB or more, not {self.feature_cache_gb}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

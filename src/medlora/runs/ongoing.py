@@ -10,15 +10,18 @@ from lightning_fabric import Fabric
 
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
+from medlora.evaluate.features import FeatureReader
 from medlora.evaluate.predict import predict_rows
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
+from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.preparing import PreparedData, find_seen, prepare_data
 from medlora.runs.scoring import Scores, score_rows
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from medlora.task.precision import DTYPES, choose_precision
 from medlora.task.records import AdapterSettings
+from medlora.train.examples import TrainingData
 
 
 class OngoingRun:
@@ -38,6 +41,9 @@ class OngoingRun:
         preprocessing: The backbone's, with the plan's contrast.
         precision: `bf16` or `fp32`.
         adapter: Size and place of the adapter; None where the method has none.
+        features: Where the answers of the model's frozen part are kept; None where they are
+            computed at every step.
+        caching: Whether they are kept, and why, in words.
 
     Raises:
         BackboneError: The backbone or its weights are not usable.
@@ -67,6 +73,8 @@ class OngoingRun:
             self.backbone.preprocessing, contrast=self.settings.contrast
         )
         self.adapter: AdapterSettings | None = self._plan_adapter()
+        self.features: FeatureReader | None = None
+        self.caching = ""
 
     def prepare(self, path: Path, classes: list[str] | None = None) -> PreparedData:
         """The plan's images, or those of a `split.csv` with the run's classes."""
@@ -95,10 +103,43 @@ class OngoingRun:
                 trained=find_normalisations(self.backbone.model) if settings.train_norm else (),
             )
 
+    def keep_features(self, model: TaskModel, data: PreparedData, training: TrainingData) -> None:
+        """Decide whether the model's frozen part is computed once for each image.
+
+        Raises:
+            SettingsError: It is asked for, and not possible.
+        """
+        views = training.draw_views(self.settings)
+        decision = plan_caching(self.plan, model, data, views, self.preprocessing, self.cache)
+        self.caching = decision.reason
+        self.features = None
+        if decision.is_cached:
+            self.features = FeatureReader(
+                model,
+                data.images,
+                data.names,
+                backbone=(self.backbone.name, self.backbone.fingerprint),
+                preprocessing=self.preprocessing,
+                cache=open_feature_cache(self.cache, self.plan.feature_cache_gb),
+                views=views,
+            )
+
     def predict(
-        self, model: TaskModel, data: PreparedData, rows: npt.NDArray[np.int64]
+        self,
+        model: TaskModel,
+        data: PreparedData,
+        rows: npt.NDArray[np.int64],
+        *,
+        from_images: bool = False,
     ) -> npt.NDArray[np.float64]:
-        """(row, class) probabilities of some rows."""
+        """(row, class) probabilities of some rows.
+
+        Args:
+            model: The run's model, or one made from its task file.
+            data: The run's images.
+            rows: Rows to predict.
+            from_images: Compute all of the model, also where parts of it are kept.
+        """
         return predict_rows(
             model,
             data.images,
@@ -107,6 +148,7 @@ class OngoingRun:
             multi_label=data.table.multi_label,
             batch_size=self.settings.batch_size,
             progress=self.progress,
+            features=None if from_images else self.features,
         )
 
     def score(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from medlora.data.cache import ImageCache, NoCache, PreparedImages
 from medlora.data.scan import leave_out_unreadable, scan_images
+from medlora.data.source import split_frame
 from medlora.data.split import (
     SPLITS,
     check_stated_splits,
@@ -46,6 +47,12 @@ class PreparedData:
     def digest(self) -> str:
         """SHA-256 over the digests of all images, in their order."""
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What identifies each row's image: the digest of its file, and the frame in it."""
+        frames = [split_frame(location)[1] or 0 for location in self.table.locations]
+        return tuple(f"{own}#{frame}" for own, frame in zip(self.sha256, frames, strict=True))
 
     def with_table(self, table: ImageTable) -> "PreparedData":
         """The same images under another table of the same rows."""

@@ -56,6 +56,7 @@ def describe_task(
         "ended": outcome.ended,
         "weights": run.backbone.weights,
         "shuffled_labels": run.plan.shuffle_labels,
+        "features": run.caching,
     }
     if refit is not None:
         training["refit_after_folds"] = refit.n_folds
@@ -123,7 +124,8 @@ def save_verified(
     coarse = "bfloat16" if run.precision == "bf16" else run.plan.save_dtype
     sentinels.check_same_answers(
         answers[:N_PROBES],
-        run.predict(saved, data, rows[:N_PROBES]),
+        # All of the file's model is asked, whatever parts of the run's were kept.
+        run.predict(saved, data, rows[:N_PROBES], from_images=True),
         tolerance=_SAVE_TOLERANCE[coarse],
         place=str(path),
     )

@@ -19,7 +19,8 @@ from medlora.runs.refit import Refit
 from medlora.runs.versions import list_versions
 from medlora.task.model import TaskModel
 from medlora.train.checkpoint import CheckpointFile, CheckpointStore
-from medlora.train.loop import Outcome, Trainer, TrainingData, never, watch_nothing
+from medlora.train.examples import TrainingData
+from medlora.train.loop import Outcome, Trainer, never, watch_nothing
 
 __all__ = ["RunResult", "begin_run", "fit_model", "resume_run", "start_run"]
 
@@ -188,8 +189,10 @@ def fit_model(
         train_rows=table.rows_in("train"),
         val_rows=table.rows_in("val"),
         preprocessing=run.preprocessing,
+        names=data.names,
     )
-    model = run.build_model(len(table.classes))
+    model = run.build_model(len(table.classes)).to(run.fabric.device)
+    run.keep_features(model, data, training)
     trainer = Trainer(
         model,
         training,
@@ -199,6 +202,7 @@ def fit_model(
         progress=run.progress,
         should_stop=should_stop,
         watch=watch,
+        features=run.features,
     )
     return model, trainer.run()
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from medlora.backbones.attention import FasterAttentionGradient
 from medlora.backbones.copying import copy_network
+from medlora.backbones.cutting import NetworkCut, find_cut
 from medlora.backbones.linear import freeze_linears
-from medlora.backbones.spec import choose_patterns
+from medlora.backbones.spec import choose_patterns, find_chain
 from medlora.backbones.weights import Backbone
-from medlora.errors import TargetError, TaskFileError
+from medlora.errors import BackboneError, TargetError, TaskFileError
 from medlora.lora.attach import attach_adapters, collect_matrices, find_targets
 from medlora.task.card import Method
 from medlora.task.records import AdapterSettings
@@ -79,26 +81,64 @@ class TaskModel(nn.Module):
         self.head = nn.Linear(backbone.n_features, n_classes)
         # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
+        self._chain = find_chain(backbone.model)
+        self._image_shape = (3, *backbone.preprocessing.size)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, *, is_started: bool = False) -> Tensor:
         """Logits of images.
+
+        Args:
+            inputs: Normalised, float (batch, 3, height, width); or what `start` gave for them.
+            is_started: Whether it is that.
+
+        Returns:
+            Float32 (batch, class).
+        """
+        return self.classify(self.extract_features(inputs, is_started=is_started))
+
+    def extract_features(self, inputs: Tensor, *, is_started: bool = False) -> Tensor:
+        """The adapted backbone's features, float32 (batch, feature); see `forward`."""
+        # The other gradient is for processors alone; looking for it costs time at every call.
+        on_processor = inputs.device.type == "cpu" and torch.is_grad_enabled()
+        with self._autocast(inputs), FasterAttentionGradient() if on_processor else nullcontext():
+            features: Tensor
+            if is_started and self.cut:
+                features = self.cut.finish(inputs, self.dtype)
+            else:
+                features = self.network(inputs.to(self.dtype))
+        return features.float()
+
+    @cached_property
+    def cut(self) -> NetworkCut | None:
+        """The network in two parts, the first of them frozen; None where there is no such part."""
+        place = find_cut(self.network, self._chain)
+        if place is None:
+            return None
+        return NetworkCut(self.network, place, self._chain, self._image_shape)
+
+    @torch.no_grad()
+    def start(self, images: Tensor) -> Tensor:
+        """The first part of the network alone; `forward` goes on from there.
 
         Args:
             images: Normalised, float (batch, 3, height, width).
 
         Returns:
-            Float32 (batch, class).
-        """
-        return self.classify(self.extract_features(images))
+            (batch, ...), in the type that it is computed in.
 
-    def extract_features(self, images: Tensor) -> Tensor:
-        """The adapted backbone's features, float32 (batch, feature)."""
-        autocast = torch.autocast(images.device.type, dtype=self.dtype, enabled=self.mixes_types)
-        # The other gradient is for processors alone; looking for it costs time at every call.
-        on_processor = images.device.type == "cpu" and torch.is_grad_enabled()
-        with autocast, FasterAttentionGradient() if on_processor else nullcontext():
-            features: Tensor = self.network(images.to(self.dtype))
-        return features.float()
+        Raises:
+            BackboneError: All of the network is trained, or its first layers are.
+        """
+        if self.cut is None:
+            raise BackboneError(
+                "No part of the network stays as it is below the first trained layer. Train "
+                "without --cache-features."
+            )
+        with self._autocast(images):
+            return self.cut.start(images.to(self.dtype))
+
+    def _autocast(self, inputs: Tensor) -> torch.autocast:
+        return torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.mixes_types)
 
     def classify(self, features: Tensor) -> Tensor:
         """The head's logits, float32 (batch, class), whatever the surrounding precision."""

@@ -5,21 +5,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from medlora.data.augment import apply_augmentation, draw_augmentation
 from medlora.data.image import normalise_batch
-from medlora.data.loader import Batch, ImageReader, count_batches, training_batches
+from medlora.data.loader import Batch, count_batches, training_batches
+from medlora.evaluate.features import FeatureReader
 from medlora.evaluate.predict import predict_rows
-from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
 from medlora.task.model import TaskModel
 from medlora.train import sentinels
 from medlora.train.checkpoint import CheckpointStore, TrainingState, pack_state, unpack_state
+from medlora.train.examples import TrainingData
 from medlora.train.objective import compute_loss, weigh_classes, weigh_images
 from medlora.train.optimizer import build_optimizer
 from medlora.train.parallel import agree, average, join_answers, share_rows
@@ -28,28 +27,6 @@ from medlora.train.settings import TrainSettings
 from medlora.train.validation import measure_validation, rank_epoch
 
 _SMOOTHING = 0.9
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run learns from and is judged by.
-
-    Attributes:
-        images: Where prepared images come from.
-        targets: (image, class) reference labels of the whole table.
-        multi_label: Whether an image may have several classes.
-        train_rows: Rows to learn from.
-        val_rows: Rows that choose the epoch; never any of the test split. Without any, the
-            last epoch is kept.
-        preprocessing: How images are normalised.
-    """
-
-    images: ImageReader
-    targets: npt.NDArray[np.bool_]
-    multi_label: bool
-    train_rows: npt.NDArray[np.int64]
-    val_rows: npt.NDArray[np.int64]
-    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True)
@@ -94,6 +71,8 @@ class Trainer:
         should_stop: Asked after every step; true ends the run with a checkpoint.
         watch: Shown the figures of all finished epochs before the next one; true ends the run
             there. It has to say the same whenever it is shown the same.
+        features: Where the answers of the model's frozen first part come from, in place of
+            images; None computes it at every step.
     """
 
     def __init__(
@@ -107,6 +86,7 @@ class Trainer:
         progress: Progress = silent,
         should_stop: Callable[[], bool] = never,
         watch: Callable[[Sequence[Mapping[str, float]]], bool] = watch_nothing,
+        features: FeatureReader | None = None,
     ) -> None:
         self.model = model
         self.data = data
@@ -116,6 +96,8 @@ class Trainer:
         self.progress = progress
         self.should_stop = should_stop
         self.watch = watch
+        self.features = features
+        self.views = data.draw_views(self.settings)
         self.parameters = model.named_trainable()
         optimizer = build_optimizer(self.parameters.values(), self.settings)
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
@@ -180,8 +162,15 @@ class Trainer:
         return True
 
     def _open_epoch(self) -> Iterator[Batch]:
+        images = self.data.images
+        if self.features is not None:
+            view = self.views.choose(self.state.epoch) if self.views else None
+            rows = share_rows(self.fabric, self.data.train_rows)
+            self.features.fill(rows, view, progress=self.progress)
+            self.fabric.barrier()
+            images = self.features.at(view)
         return training_batches(
-            self.data.images,
+            images,
             self.data.targets,
             self.data.train_rows,
             batch_size=self.settings.batch_size,
@@ -194,12 +183,17 @@ class Trainer:
         )
 
     def _prepare(self, batch: Batch, step: int) -> Tensor:
-        """Augmented, normalised images on the training device."""
+        """Augmented, normalised images on the training device, or what is kept of them."""
         fabric = self.fabric
         seed = derive_seed(self.settings.seed, self.state.epoch, step, fabric.global_rank)
         torch.manual_seed(seed)  # dropout
         images = batch.images.to(fabric.device)
-        if not self.settings.augmentation.is_off:
+        if self.features is not None:
+            return images
+        if self.views is not None:
+            view = self.views.choose(self.state.epoch)
+            images = self.views.apply(images, batch.rows.tolist(), view)
+        elif not self.settings.augmentation.is_off:
             generator = torch.Generator().manual_seed(seed)
             draw = draw_augmentation(self.settings.augmentation, len(images), generator)
             images = apply_augmentation(images, draw)
@@ -219,7 +213,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad()
         loss = compute_loss(
-            self.wrapped(images),
+            self.wrapped(images, is_started=self.features is not None),
             targets.to(self.fabric.device),
             multi_label=self.data.multi_label,
             label_smoothing=settings.label_smoothing,
@@ -278,6 +272,7 @@ class Trainer:
             batch_size=self.settings.batch_size,
             progress=self.progress,
             stage="validation",
+            features=self.features,
         )
         return measure_validation(
             join_answers(self.fabric, own, len(rows)),

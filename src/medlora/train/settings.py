@@ -29,6 +29,9 @@ SELECTION_MEASURES: dict[str, bool] = {
     "loss": False,
 }
 
+# Left out of what is written at these values, so that it stays as it was before they came.
+_LATER: dict[str, Any] = {"views": 0}
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -61,6 +64,8 @@ class TrainSettings:
         precision: `auto`, `bf16` or `fp32`.
         contrast: Contrast enhancement before resizing.
         augmentation: Random changes of training images.
+        views: Augmented views of each training image, of which every epoch takes another one
+            in turn; 0 draws the changes anew at each step.
         val_fraction: Share of images for validation where the data give none, (0, 1).
         test_fraction: Share of images for testing where the data give none, [0, 1).
         seed: Seed of everything random.
@@ -94,6 +99,7 @@ class TrainSettings:
     precision: Precision = "auto"
     contrast: Contrast = "none"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    views: int = 0
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     seed: int = 0
@@ -130,6 +136,7 @@ class TrainSettings:
             ("weight_decay", 0, 100, True),
             ("clip_norm", 0, 1e9, True),
             ("seed", 0, 2**31 - 1, True),
+            ("views", 0, 100_000, True),
         )
         for name, low, high, closed in ranges:
             value = getattr(self, name)
@@ -154,8 +161,9 @@ class TrainSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self) | {"targets": list(self.targets)}
+        """As plain JSON values; without those that came later where they change nothing."""
+        values = asdict(self) | {"targets": list(self.targets)}
+        return {key: value for key, value in values.items() if _LATER.get(key, ...) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainSettings":

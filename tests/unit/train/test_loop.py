@@ -269,3 +269,25 @@ def test_without_validation_images_the_last_epoch_is_kept() -> None:
     assert not [name for row in outcome.history for name in row if name.startswith("val_")]
     watched = make_trainer(make_model(), data, epochs=3, watch=lambda history: len(history) == 2)
     assert watched.run().best_epoch == 2
+
+
+def test_a_view_is_the_same_whenever_its_epoch_comes() -> None:
+    """Views change the result, and a run with one view a thousand times over sees one image."""
+    changes = {"augmentation": EXTREME, "epochs": 4, "patience": 0}
+    seen: dict[int, list[torch.Tensor]] = {}
+    trainer = make_trainer(make_model(), views=2, **changes)
+    prepare = trainer._prepare
+
+    def watch(batch, step):
+        inputs = prepare(batch, step)
+        for row, image in zip(batch.rows.tolist(), inputs, strict=True):
+            seen.setdefault(row, []).append(image)
+        return inputs
+
+    trainer._prepare = watch
+    trainer.run()
+    assert len(seen) == 24
+    for first, second, third, fourth in seen.values():
+        assert torch.equal(first, third)
+        assert torch.equal(second, fourth)
+        assert not torch.equal(first, second)

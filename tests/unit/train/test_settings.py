@@ -38,13 +38,13 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 35
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 36
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
     plan = RunPlan("data", TrainSettings(), "name")
     names = {field.name for field in fields(RunPlan)} - {"data", "settings", "name", "command"}
-    assert len(names) == 7
+    assert len(names) == 9
     for name in names:
         assert DEFAULTS[name] == getattr(plan, name), name
 
@@ -75,6 +75,7 @@ CHANGED = TrainSettings(
     precision="bf16",
     contrast="clahe",
     augmentation=Augmentation(rotation_degrees=5.0, flip_vertical=True, noise=0.1),
+    views=4,
     val_fraction=0.2,
     test_fraction=0.0,
     seed=11,
@@ -90,6 +91,11 @@ def test_the_changed_settings_differ_everywhere() -> None:
 @pytest.mark.parametrize("settings", [TrainSettings(), CHANGED, CHANGED.resolve()])
 def test_settings_survive_json(settings) -> None:
     assert TrainSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
+    assert "views" not in TrainSettings().to_dict()
+    assert TrainSettings(views=2).to_dict()["views"] == 2
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,8 @@ def test_settings_survive_json(settings) -> None:
         ("clip_norm", -1.0),
         ("seed", -1),
         ("seed", 2**31),
+        ("views", -1),
+        ("views", 100_001),
         ("val_fraction", 0.0),
         ("learning_rate", 0.0),
         ("learning_rate", -1.0),
