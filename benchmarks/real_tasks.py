@@ -9,6 +9,7 @@ in a folder of its own: what is finished is not done again, and what was stopped
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from medlora.cli.memory import keep_large_blocks
 from medlora.data.augment import Augmentation
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
+from medlora.runs.comparing import compare_runs
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
 
@@ -84,6 +86,21 @@ def plan_arms(contrast: str, precision: str) -> list[Arm]:
     ]
 
 
+def compare_arms(finished: Sequence[ArmRuns]) -> list[dict[str, Any]]:
+    """Every two arms on the same test images, on all of them and on those not in training."""
+    if len(finished) < 2:
+        return []
+    places = [
+        runs.seed_folder(seed).path
+        for runs in sorted(finished, key=lambda each: each.arm.settings.method != "lora")
+        for seed in runs.arm.seeds
+    ]
+    return [
+        {"test_images": words, **compare_runs(places, unseen=unseen).to_dict()}
+        for words, unseen in (("All test images", False), ("Those not in training", True))
+    ]
+
+
 def main() -> None:
     """Run what is missing, then write the figures of every arm that is finished."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,6 +130,7 @@ def main() -> None:
     result = {
         "rows": [{"data": "Brain tumour MRI", **row} for runs in finished for row in runs.read()],
         "not_run": [runs.arm.name for runs in all_runs if not runs.is_finished],
+        "comparisons": compare_arms(finished),
     }
     path = write_result(NAME, "real-tasks", result, seed=0)
     print(f"{path} written; make docs writes the tables from it")

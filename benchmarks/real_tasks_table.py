@@ -37,7 +37,14 @@ def render_real_tasks(result: Row) -> str:
         f"**{data}, {test_images} ({_count_images(members)})**\n\n{_render_table(members)}"
         for (data, test_images), members in tables.items()
     ]
-    return "\n\n".join([*parts, NOTE])
+    verdicts = [_render_verdicts(each) for each in result.get("comparisons", [])]
+    return "\n\n".join([*parts, NOTE, *verdicts])
+
+
+def _render_verdicts(comparison: Row) -> str:
+    lines = [f"- {field(pair, 'verdict')}" for pair in field(comparison, "pairs")]
+    words = field(comparison, "test_images")
+    return "\n".join([f"{words}, the same for every method (AUROC, DeLong):\n", *lines])
 
 
 def _count_images(rows: list[Row]) -> str:

@@ -12,6 +12,7 @@ from medlora import __version__
 from medlora.cli import (
     bench,
     check,
+    compare,
     demo,
     evaluate,
     phantoms,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("check")(check.check_data)
 app.command("train")(train.train_task)
 app.command("evaluate")(evaluate.evaluate_task_file)
+app.command("compare")(compare.compare_runs)
 app.command("predict")(predict.predict_files)
 app.command("show")(show.show_task)
 app.command("phantoms")(phantoms.draw_phantoms)

@@ -13,11 +13,11 @@ from typing import Any
 from medlora.backbones.weights import load_backbone
 from medlora.data.augment import Augmentation
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import SettingsError
+from medlora.errors import SettingsError, UndefinedMetricError
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.experiments.sampling import write_sample
-from medlora.experiments.verdict import judge_task
 from medlora.progress import Progress, silent
+from medlora.runs.comparing import compare_runs
 from medlora.runs.folder import RunPlan
 from medlora.task.card import Method
 from medlora.train.loop import never
@@ -31,6 +31,8 @@ _RATES: dict[str, tuple[float, ...]] = {
     "lora": (3e-3, 1e-2, 3e-2),
     "full": (1e-4, 3e-4, 1e-3),
 }
+# Loss of AUROC up to which the adapter counts as not worse; set before anything was run.
+MARGIN = 0.02
 _NOTE = "An experiment's run; not for use on patients."
 
 
@@ -217,14 +219,16 @@ def read_melo(plan: MeloPlan, folder: Path) -> dict[str, Any]:
 
     Returns:
         `quick`; `backbone` with `name` and `parameters`; and `tasks`, each with `name`,
-        `stands_for`, `limits`, `published`, `rows` (see `ArmRuns.read`), `verdict` (a
-        sentence) and `not_run` (methods without all of their runs).
+        `stands_for`, `limits`, `published`, `rows` (see `ArmRuns.read`), `comparison` (see
+        `Comparison.to_dict`; null where there is none), `verdict` (the adapter against each
+        other method) and `not_run` (methods without all of their runs).
     """
     found = []
     for task in plan.chosen:
         runs = _list_runs(plan, task, folder)
         rows = [row for each in runs if each.is_finished for row in each.read()]
         rows = [row for row in rows if row["test_images"] == "all test images"]
+        comparison, verdict = _judge(runs)
         found.append(
             {
                 "name": task.name,
@@ -232,7 +236,8 @@ def read_melo(plan: MeloPlan, folder: Path) -> dict[str, Any]:
                 "limits": task.limits,
                 "published": {key: list(value) for key, value in task.published.items()},
                 "rows": rows,
-                "verdict": judge_task(rows),
+                "comparison": comparison,
+                "verdict": verdict,
                 "not_run": [each.arm.settings.method for each in runs if not each.is_finished],
             }
         )
@@ -242,6 +247,22 @@ def read_melo(plan: MeloPlan, folder: Path) -> dict[str, Any]:
         "backbone": {"name": plan.backbone, "parameters": backbone.n_parameters},
         "tasks": found,
     }
+
+
+def _judge(runs: Sequence[ArmRuns]) -> tuple[dict[str, Any] | None, str]:
+    """The paired comparison of the finished methods, and what it says of the adapter."""
+    # The adapter first, so that every difference is its own less another's.
+    ordered = sorted(runs, key=lambda each: each.arm.settings.method != "lora")
+    finished = [each for each in ordered if each.is_finished]
+    if len(finished) < 2 or finished[0].arm.settings.method != "lora":
+        return None, "There is nothing yet to compare the adapter with."
+    places = [each.seed_folder(seed).path for each in finished for seed in each.arm.seeds]
+    try:
+        comparison = compare_runs(places, margin=MARGIN)
+    except UndefinedMetricError as error:
+        return None, str(error)
+    told = zip(comparison.pairs, comparison.verdicts, strict=True)
+    return comparison.to_dict(), " ".join(words for pair, words in told if pair.first == "lora")
 
 
 def _list_runs(plan: MeloPlan, task: MeloTask, folder: Path) -> Sequence[ArmRuns]:

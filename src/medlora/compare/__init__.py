@@ -1,0 +1,1 @@
+"""How methods differ on the same images: differences with intervals, tests, and a verdict."""

@@ -1,0 +1,223 @@
+"""Finished runs compared on the images that all of them were tested on."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from medlora.compare.comparison import Comparison, compare_methods
+from medlora.compare.paired import MethodAnswers
+from medlora.data.rows import Row, read_rows
+from medlora.errors import DataError
+from medlora.evaluate.inputs import Bools, Floats
+from medlora.evaluate.metrics import decide
+from medlora.evaluate.resampling import number_groups
+from medlora.runs.folder import RunFolder, RunPlan
+from medlora.task.card import TaskCard
+from medlora.task.heading import read_heading
+
+# An image is known by its content, and copies of it by their number.
+ImageKey = tuple[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class RunAnswers:
+    """What a finished run answered on its test images.
+
+    Attributes:
+        place: The run's folder.
+        plan: What it was asked to do.
+        card: The card of its task.
+        images: Each image's number by its key.
+        targets: (image, class), booleans.
+        patients: Each image's patient; None where unknown.
+        seen: (image,) whether its bytes are also among the training or validation images.
+        probabilities: (image, class), in [0, 1].
+    """
+
+    place: Path
+    plan: RunPlan
+    card: TaskCard
+    images: dict[ImageKey, int]
+    targets: Bools
+    patients: tuple[str | None, ...]
+    seen: Bools
+    probabilities: Floats
+
+
+def read_run(path: Path) -> RunAnswers:
+    """The answers of a finished run, from `run.json`, `split.csv`, `predictions.csv` and its task.
+
+    Raises:
+        SettingsError: The folder holds no run.
+        StorageError: The run is not finished: its task file is missing.
+        DataError: Its tables are not those of one run.
+    """
+    folder = RunFolder(path)
+    plan = RunPlan.from_dict(folder.read_record()["plan"])
+    card = read_heading(folder.task).card
+    predicted = read_rows(folder.predictions)
+    split = predicted[0].values.get("split", "")
+    listed = read_rows(folder.split)
+    tested = [row for row in listed if row.values.get("split") == split]
+    if len(tested) != len(predicted):
+        raise DataError(
+            f"{folder.predictions} answers {len(predicted)} images and {folder.split} lists "
+            f"{len(tested)} of the split {split!r}. They are not of one run: train it again."
+        )
+    trained = {row.values["sha256"] for row in listed if row.values.get("split") != split}
+    copies: Counter[str] = Counter()
+    images: dict[ImageKey, int] = {}
+    for number, row in enumerate(tested):
+        digest = row.values["sha256"]
+        images[digest, copies[digest]] = number
+        copies[digest] += 1
+    return RunAnswers(
+        place=path,
+        plan=plan,
+        card=card,
+        images=images,
+        targets=np.array([_read_targets(row, card.classes) for row in tested]),
+        patients=tuple(row.values.get("patient") or None for row in tested),
+        seen=np.array([row.values["sha256"] in trained for row in tested]),
+        probabilities=_read_probabilities(predicted, tested, card.classes),
+    )
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    *,
+    unseen: bool = False,
+    margin: float | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare finished runs on their test images; those that differ in the seed are one method.
+
+    Args:
+        paths: Run folders. All were tested on the same images, whatever their names and order.
+        unseen: Leave out test images whose bytes some run has seen in training or validation.
+        margin: Loss of AUROC up to which a method counts as not worse, in (0, 1).
+        n_resamples: Bootstrap resamples.
+        seed: Of the resampling.
+
+    Raises:
+        DataError: The runs are not about the same classes and images, or are of one method.
+        MedLoRAError: A run cannot be read, or there is no AUROC on the images.
+    """
+    runs = [read_run(path) for path in paths]
+    if not runs:
+        raise DataError("There is no run to compare. Name two run folders.")
+    first = runs[0]
+    for other in runs[1:]:
+        _check_alike(first, other)
+    # Rows of every run in the order of the first.
+    rows = [np.array([run.images[key] for key in first.images]) for run in runs]
+    keep = ~np.any([run.seen[own] for run, own in zip(runs, rows, strict=True)], axis=0)
+    if not unseen:
+        keep[:] = True
+    elif not keep.any():
+        raise DataError(
+            "Every test image was also in training or validation. Compare on all of them, without "
+            "--unseen, and say so."
+        )
+    groups = number_groups(
+        [patient for patient, kept in zip(first.patients, keep, strict=True) if kept],
+        int(keep.sum()),
+    )
+    methods = [
+        MethodAnswers(
+            name,
+            tuple(runs[place].probabilities[rows[place]][keep] for place in members),
+            tuple(_decide(runs[place])[rows[place]][keep] for place in members),
+        )
+        for name, members in name_methods(runs).items()
+    ]
+    return compare_methods(
+        methods,
+        first.targets[keep],
+        multi_label=first.card.multi_label,
+        group_numbers=groups,
+        margin=margin,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+
+
+def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
+    """The runs of each method, by the shortest name that tells the methods apart.
+
+    That is the method, or method and backbone, or the folder of the method's first run.
+
+    Raises:
+        DataError: Two runs of one method have one seed.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        settings = replace(run.plan.settings, seed=0)
+        groups.setdefault(repr(settings), []).append(place)
+    members = list(groups.values())
+    for places in members:
+        seeds = [runs[place].plan.settings.seed for place in places]
+        if len(set(seeds)) < len(seeds):
+            names = ", ".join(str(runs[place].place) for place in places)
+            raise DataError(f"Runs of one method have one seed: {names}. Name each run once.")
+    firsts = [runs[places[0]] for places in members]
+    choices: list[list[str]] = [
+        [str(run.card.method) for run in firsts],
+        [f"{run.card.method} on {run.card.backbone.name}" for run in firsts],
+        [str(run.place) for run in firsts],
+    ]
+    names = next(each for each in choices if len(set(each)) == len(each) or each is choices[-1])
+    return dict(zip(names, members, strict=True))
+
+
+def _check_alike(first: RunAnswers, other: RunAnswers) -> None:
+    places = f"{first.place} and {other.place}"
+    if first.card.classes != other.card.classes:
+        raise DataError(
+            f"{places} have other classes: {', '.join(first.card.classes)} and "
+            f"{', '.join(other.card.classes)}. Compare runs of one task."
+        )
+    if first.card.multi_label != other.card.multi_label:
+        raise DataError(f"Of {places} one gives an image one label, the other any number of them.")
+    n_common = len(first.images.keys() & other.images.keys())
+    if n_common != len(first.images) or n_common != len(other.images):
+        raise DataError(
+            f"{places} were tested on {len(first.images)} and {len(other.images)} images, of which "
+            f"{n_common} are the same. A comparison is paired: test both on the same images."
+        )
+    for key, number in first.images.items():
+        if not np.array_equal(first.targets[number], other.targets[other.images[key]]):
+            raise DataError(f"{places} give an image other labels. Compare runs on one truth.")
+
+
+def _decide(run: RunAnswers) -> Bools:
+    return decide(run.probabilities, run.card.thresholds, run.card.multi_label)
+
+
+def _read_targets(row: Row, classes: Sequence[str]) -> list[bool]:
+    label = row.values.get("label")
+    names = {label} if label is not None else set(row.values["labels"].split("|"))
+    return [name in names for name in classes]
+
+
+def _read_probabilities(
+    predicted: Sequence[Row], tested: Sequence[Row], classes: Sequence[str]
+) -> Floats:
+    """The columns of probabilities, where the rows of both tables are the same images."""
+    columns = [f"p_{name}" for name in classes]
+    for answer, image in zip(predicted, tested, strict=True):
+        if not image.values["path"].endswith(answer.values["path"].removeprefix("./")):
+            raise DataError(
+                f"{answer.place} and {image.place} are not of one image. The tables are not of "
+                "one run: train it again."
+            )
+    try:
+        return np.array([[float(row.values[name]) for name in columns] for row in predicted])
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"The table of predictions has no number in column {error}. Train the run again."
+        ) from error
