@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.deployment_table import render_deployment
 from benchmarks.record import BUSY_LOAD, RESULTS, write_result
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 from medlora.experiments.deployment import measure_deployment
 from medlora.experiments.deployment_figure import draw_deployment
 from medlora.experiments.deployment_settings import DeploymentSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import show_line, write_result
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.melo import METHODS, TASKS, MeloPlan, read_melo, run_melo
 

@@ -40,7 +40,7 @@ from benchmarks.mixed_strategies import time_strategies
 from benchmarks.mixed_tasks_figure import write_figure
 from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.record import RESULTS, ROOT, describe_load, write_result
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 
 KIND = "mixed-tasks"
 NAMES = {"cpu": "mixed-tasks", "cuda": "mixed-tasks-gpu"}

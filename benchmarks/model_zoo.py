@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import ROOT, show_line, write_result
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 from medlora.data.augment import Augmentation
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.training_contest import Contest, Finished, read_memory
 from benchmarks.training_contestants import CONTESTANTS
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 
 _SECONDS_TO_BUILD = 600.0
 

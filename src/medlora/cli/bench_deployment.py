@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 from medlora.cli.terminal import (
     DeviceOption,
     PrecisionOption,

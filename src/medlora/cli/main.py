@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from medlora import __version__
+from medlora.allocator import keep_large_blocks
 from medlora.cli import (
     bench,
     check,
@@ -22,7 +23,6 @@ from medlora.cli import (
     tasks,
     train,
 )
-from medlora.cli.memory import keep_large_blocks
 from medlora.errors import MedLoRAError
 
 # Every error in how a command is called derives from this; where its class lies depends on

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deployment_samples import plant_result
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 from run_samples import run_command
 
 DEPLOYMENT = ("bench", "deployment", "--backbone", "test_vit")

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 
 PROBE = """
 import resource
 import numpy as np
-from medlora.cli.memory import keep_large_blocks
+from medlora.allocator import keep_large_blocks
 if {keeps}:
     assert keep_large_blocks()
 def count_faults():

@@ -16,7 +16,8 @@ def keep_large_blocks() -> bool:
     batch, and the system fills each with zeros first. On processors that takes a quarter of a
     training step of ViT-B/16. The process then keeps the most memory that it has needed so far.
 
-    This is a setting of the whole process, so that only a program makes it, never a library.
+    This is a setting of the whole process, so that only a program makes it, never a library: the
+    command line does, and a server of one's own should when it starts.
 
     Returns:
         Whether it was made: other systems' libraries have no such setting.
