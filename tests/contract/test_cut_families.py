@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch import Tensor
 
+from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
 from medlora.backbones.cutting import BEHIND, NetworkCut
 from medlora.backbones.spec import find_chain
+from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from tests.contract.family_samples import SETTINGS, SIDE, draw_backbone
 
 each_family = pytest.mark.parametrize("name", SETTINGS)
@@ -23,3 +26,35 @@ def test_two_parts_compute_what_the_whole_does_bit_for_bit(name: str, dtype: tor
     for place in (chain[0], chain[1], chain[len(chain) // 2], chain[-1], BEHIND):
         cut = NetworkCut(network, place, chain, (3, SIDE, SIDE))
         assert torch.equal(cut.finish(cut.start(images), dtype), expected), place
+
+
+def differentiate(model: TaskModel, logits: Tensor) -> dict[str, Tensor]:
+    named = model.named_trainable()
+    gradients = torch.autograd.grad(logits.square().sum(), list(named.values()))
+    return dict(zip(named, gradients, strict=True))
+
+
+@each_dtype
+@pytest.mark.parametrize("with_norms", [False, True], ids=["adapter", "and norms"])
+@each_family
+def test_training_above_the_cut_sees_the_same_bits(name, with_norms, dtype) -> None:
+    backbone = draw_backbone(name)
+    adapter = plan_adapter(backbone, rank=2, alpha=2.0, last_blocks=1)
+    later = list_last_modules(backbone.model, adapter.layers, 1)
+    norms = [n for n in find_normalisations(backbone.model) if n.rpartition(".")[0] in later]
+    trained = [n for n in norms if n.rpartition(".")[0] not in adapter.layers] if with_norms else ()
+    model = TaskModel(backbone, 3, method="lora", adapter=adapter, dtype=dtype, trained=trained)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.named_trainable().values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    model.train()
+    images = torch.randn(2, 3, SIDE, SIDE, generator=generator)
+    assert model.cut is not None and model.cut.place != BEHIND
+    hidden = model.start(images)
+    assert not hidden.requires_grad
+    whole, parts = model(images), model(hidden, is_started=True)
+    assert torch.equal(whole, parts)
+    expected, found = differentiate(model, whole), differentiate(model, parts)
+    for key in expected:
+        assert torch.equal(expected[key], found[key]), key

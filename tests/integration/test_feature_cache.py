@@ -58,6 +58,18 @@ def test_the_task_is_the_same_with_and_without_the_cache(images, cached, tmp_pat
     assert len(kept) > n_images["train"] + n_images["val"] + n_images["test"]
 
 
+def test_an_adapter_on_the_last_block_is_trained_on_what_the_others_gave(images, tmp_path) -> None:
+    options = (*TINY, *VIEWS, "--last-blocks", "1", "--dropout", "0.2")
+    one = do_run(images, tmp_path / "kept", *options, "--cache-features", "on")
+    other = do_run(images, tmp_path / "plain", *options, "--cache-features", "off")
+    card = load_task(one / "task.safetensors").card
+    assert list(card.adapter.layers) == ["blocks.5.attn.qkv"]
+    assert card.training["features"].startswith("cached at blocks.5: 8")
+    for name, tensor in read_tensors(other).items():
+        difference = (read_tensors(one)[name] - tensor).abs().max()
+        assert difference <= 1e-4 * tensor.abs().max(), name
+
+
 def test_kill_9_while_filling_and_while_training_changes_no_bit(
     images, cached, tmp_path, monkeypatch, own_cache
 ) -> None:

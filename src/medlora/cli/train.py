@@ -50,6 +50,9 @@ def train_task(
             "such as 'blocks.*.attn.qkv:qv'."
         ),
     ] = "default",
+    last_blocks: Annotated[
+        int, typer.Option(help="Train nothing before the last so many blocks; 0: anywhere.")
+    ] = 0,
     dropout: Annotated[float, typer.Option(help="Dropout on the low-rank path.")] = 0.0,
     train_norm: Annotated[
         bool, typer.Option("--train-norm", help="Train normalisation scale and shift as well.")
@@ -166,6 +169,7 @@ def train_task(
                 alpha=alpha,
                 scaling=scaling,  # type: ignore[arg-type]
                 targets=tuple(part.strip() for part in targets.split(",")),
+                last_blocks=last_blocks,
                 dropout=dropout,
                 train_norm=train_norm,
                 epochs=epochs,

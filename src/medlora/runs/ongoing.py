@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
+from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
 from medlora.evaluate.features import FeatureReader
@@ -100,7 +101,7 @@ class OngoingRun:
                 method=settings.method,
                 adapter=self.adapter,
                 dtype=DTYPES[self.precision],
-                trained=find_normalisations(self.backbone.model) if settings.train_norm else (),
+                trained=self._list_normalisations(),
             )
 
     def keep_features(self, model: TaskModel, data: PreparedData, training: TrainingData) -> None:
@@ -168,6 +169,17 @@ class OngoingRun:
             seed=self.settings.seed,
         )
 
+    def _list_normalisations(self) -> tuple[str, ...]:
+        """Names of the normalisation parameters that are trained."""
+        if not self.settings.train_norm:
+            return ()
+        names = find_normalisations(self.backbone.model)
+        if not self.settings.last_blocks:
+            return names
+        layers = self.adapter.layers if self.adapter else [n.rpartition(".")[0] for n in names]
+        later = list_last_modules(self.backbone.model, layers, self.settings.last_blocks)
+        return tuple(name for name in names if name.rpartition(".")[0] in later)
+
     def _plan_adapter(self) -> AdapterSettings | None:
         settings = self.settings
         if settings.method != "lora":
@@ -179,4 +191,5 @@ class OngoingRun:
             scaling=settings.scaling,
             dropout=settings.dropout,
             targets=settings.targets,
+            last_blocks=settings.last_blocks,
         )

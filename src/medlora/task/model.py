@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medlora.backbones.attention import FasterAttentionGradient
+from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
 from medlora.backbones.cutting import NetworkCut, find_cut
 from medlora.backbones.linear import freeze_linears
@@ -209,14 +210,27 @@ def plan_adapter(
     scaling: str = "alpha/rank",
     dropout: float = 0.0,
     targets: Sequence[str] = ("default",),
+    last_blocks: int = 0,
 ) -> AdapterSettings:
     """Adapter settings with the layers that `targets` name in this backbone.
+
+    Args:
+        backbone: The backbone.
+        rank: Rank of every update.
+        alpha: Strength of every update.
+        scaling: How alpha and rank give the factor.
+        dropout: Dropout on the low-rank path, [0, 1).
+        targets: Names of target sets, or patterns of layer names.
+        last_blocks: Leave out what lies before the last so many blocks; 0 leaves out nothing.
 
     Raises:
         TargetError: A target names no layer that can carry an update.
     """
     patterns = choose_patterns(backbone.model, targets)
     layers = find_targets(backbone.model, patterns)
+    if last_blocks:
+        later = list_last_modules(backbone.model, layers, last_blocks)
+        layers = {name: parts for name, parts in layers.items() if name in later}
     return AdapterSettings(
         rank=rank,
         alpha=alpha,

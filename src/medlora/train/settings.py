@@ -30,7 +30,7 @@ SELECTION_MEASURES: dict[str, bool] = {
 }
 
 # Left out of what is written at these values, so that it stays as it was before they came.
-_LATER: dict[str, Any] = {"views": 0}
+_LATER: dict[str, Any] = {"last_blocks": 0, "views": 0}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class TrainSettings:
         alpha: Strength of the adapter; the rank where it is None, so that the scale is 1.
         scaling: How alpha and rank give the scale.
         targets: Names of target sets, or patterns of layer names.
+        last_blocks: Train nothing before the last so many blocks of the backbone; 0 leaves
+            nothing out.
         dropout: Dropout on the low-rank path, [0, 1).
         train_norm: Train scale and shift of the normalisation layers as well.
         epochs: Passes over the training images, at least 1.
@@ -80,6 +82,7 @@ class TrainSettings:
     alpha: float | None = None
     scaling: Scaling = "alpha/rank"
     targets: tuple[str, ...] = ("default",)
+    last_blocks: int = 0
     dropout: float = 0.0
     train_norm: bool = False
     epochs: int = 10
@@ -137,6 +140,7 @@ class TrainSettings:
             ("clip_norm", 0, 1e9, True),
             ("seed", 0, 2**31 - 1, True),
             ("views", 0, 100_000, True),
+            ("last_blocks", 0, 10_000, True),
         )
         for name, low, high, closed in ranges:
             value = getattr(self, name)
@@ -149,6 +153,10 @@ class TrainSettings:
                 raise SettingsError(f"{name} must be above 0, not {value}.")
         if self.val_fraction == 0:
             raise SettingsError("val_fraction must be above 0: the best epoch is chosen by it.")
+        if self.last_blocks and self.method == "full":
+            raise SettingsError(
+                "last_blocks must be 0 with the method full, which trains all of the backbone."
+            )
         if not self.targets:
             raise SettingsError("targets must name at least one set or pattern.")
 

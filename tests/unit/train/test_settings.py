@@ -38,7 +38,7 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 36
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 37
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
@@ -50,7 +50,7 @@ def test_the_command_line_has_the_defaults_of_the_plan() -> None:
 
 
 CHANGED = TrainSettings(
-    method="full",
+    method="linear",
     backbone="resnet18",
     rank=8,
     alpha=3.5,
@@ -76,6 +76,7 @@ CHANGED = TrainSettings(
     contrast="clahe",
     augmentation=Augmentation(rotation_degrees=5.0, flip_vertical=True, noise=0.1),
     views=4,
+    last_blocks=2,
     val_fraction=0.2,
     test_fraction=0.0,
     seed=11,
@@ -93,9 +94,15 @@ def test_settings_survive_json(settings) -> None:
     assert TrainSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
+def test_all_of_a_backbone_is_not_trained_in_its_last_blocks() -> None:
+    with pytest.raises(SettingsError, match="last_blocks must be 0 with the method full"):
+        TrainSettings(method="full", last_blocks=1)
+
+
 def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
-    assert "views" not in TrainSettings().to_dict()
+    assert not {"views", "last_blocks"} & TrainSettings().to_dict().keys()
     assert TrainSettings(views=2).to_dict()["views"] == 2
+    assert TrainSettings(last_blocks=1).to_dict()["last_blocks"] == 1
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,7 @@ def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
         ("seed", -1),
         ("seed", 2**31),
         ("views", -1),
+        ("last_blocks", -1),
         ("views", 100_001),
         ("val_fraction", 0.0),
         ("learning_rate", 0.0),
