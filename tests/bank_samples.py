@@ -11,6 +11,7 @@ from medlora.data.image import normalise_batch, prepare_image
 from medlora.lora.attach import merge_adapters
 from medlora.preprocessing import Preprocessing
 from medlora.task.card import BackboneReference, TaskCard
+from medlora.task.factorised import plan_factorised
 from medlora.task.file import Task
 from medlora.task.model import TaskModel, plan_adapter
 from medlora.task.opening import build_model, compute_probabilities, record_self_check
@@ -38,7 +39,15 @@ def make_task(
     if method == "lora":
         adapter = plan_adapter(backbone, rank=rank, alpha=alpha, targets=targets)
     torch.manual_seed(seed)
-    model = TaskModel(backbone, n_classes, method=method, adapter=adapter, trained=trained)
+    factorised = plan_factorised(backbone, rank=rank) if method == "factorised" else None
+    model = TaskModel(
+        backbone,
+        n_classes,
+        method=method,
+        adapter=adapter,
+        factorised=factorised,
+        trained=trained,
+    )
     with torch.no_grad():
         for parameter in model.named_trainable().values():
             parameter.add_(torch.randn_like(parameter) * strength)
@@ -62,6 +71,7 @@ def make_task(
         backbone=BackboneReference(backbone.name, backbone.fingerprint),
         preprocessing=preprocessing,
         adapter=adapter,
+        factorised=factorised,
         thresholds=(0.5,) * n_classes,
         created="2026-01-31T12:00:00+00:00",
         self_check=check,

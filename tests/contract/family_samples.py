@@ -55,7 +55,8 @@ def create_small(name: str) -> nn.Module:
 @cache
 def draw_backbone(name: str) -> Backbone:
     """Shared by all tests: each one that could change it looks at its fingerprint afterwards."""
-    with pytest.MonkeyPatch.context() as patch:
+    # Whichever test comes first, its tensors must be of use to those that train.
+    with torch.inference_mode(False), pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "create_architecture", create_small)
         backbone = load_backbone(name, "random", seed=1)
     return replace(backbone, preprocessing=replace(backbone.preprocessing, size=(SIDE, SIDE)))

@@ -32,7 +32,8 @@ class HeldTask:
         layout: How its adapter lies in `packed`; None for a task without one.
         packed: Its adapter's matrices in one row, in the bank's type.
         model: A network of its own, sharing the backbone's frozen tensors, for a task that
-            trained parameters of the backbone itself; None for all others.
+            trained parameters of the backbone itself or has factorised layers; None for all
+            others.
     """
 
     card: TaskCard
@@ -81,7 +82,7 @@ def hold_task(
     card = task.card
     check_backbone(task, backbone.name, backbone.fingerprint, place)
     weight, bias = (task.tensors[name].float() for name in (HEAD_WEIGHT, HEAD_BIAS))
-    if weight.shape[1] != backbone.n_features:
+    if card.factorised is None and weight.shape[1] != backbone.n_features:
         raise TaskFileError(
             f"Task {card.name!r} ({place}): its head takes {weight.shape[1]} features, the "
             f"backbone gives {backbone.n_features}. Use the backbone that its card names."
@@ -89,7 +90,7 @@ def hold_task(
     layout = packed = model = None
     head = weight.t().contiguous().to(device)
     bias = bias.to(device, copy=True)
-    if any(name.startswith(TRAINED_PREFIX) for name in task.tensors):
+    if card.factorised or any(name.startswith(TRAINED_PREFIX) for name in task.tensors):
         model = build_model(task, backbone, place=place, dtype=dtype, device=device)
         share_frozen(model.network, network.tensors)
         head, bias = model.head.weight.detach().t(), model.head.bias.detach()

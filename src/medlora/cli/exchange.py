@@ -113,11 +113,11 @@ def merge_task(
     backbone = find_backbone(loaded, weights)
     card = loaded.card
     if out is not None:
-        from medlora.exchange.checkpoint import save_checkpoint
+        from medlora.exchange.checkpoint import name_merged, save_checkpoint
 
         save_checkpoint(out, loaded, backbone, place=str(task))
         typer.echo(
-            f"{out}: for timm.create_model({card.backbone.name!r}, "
+            f"{out}: for timm.create_model({name_merged(loaded)!r}, "
             f"num_classes={len(card.classes)}, checkpoint_path={str(out)!r})"
         )
     if onnx is not None:

@@ -17,16 +17,18 @@ def show_task(
     weights: WeightsOption = None,
 ) -> None:
     """Show a task file's card: classes, backbone, preprocessing, data, scores, limits."""
-    from medlora.lora.attach import count_parameters
     from medlora.task.file import load_task
+    from medlora.task.layout import count_values
 
     loaded = load_task(task)
     card = loaded.card.to_dict()
     if as_json:
         typer.echo(json.dumps(card, indent=1, ensure_ascii=False))
     else:
-        n_values = count_parameters(loaded.tensors)
-        card["tensors"] = f"{len(loaded.tensors)} with {n_values:,} values"
+        counts = count_values({name: tensor.shape for name, tensor in loaded.tensors.items()})
+        parts = ", ".join(f"{kind} {n_values:,}" for kind, n_values in counts.items())
+        n_values = sum(counts.values())
+        card["tensors"] = f"{len(loaded.tensors)} with {n_values:,} values ({parts})"
         _print_card(card)
     if check:
         from medlora.runs.opened import find_backbone
@@ -49,6 +51,10 @@ def _print_card(card: dict[str, Any]) -> None:
         layers = list(adapter["layers"])
         parts = ", ".join(adapter["layers"][layers[0]]) or "whole layers"
         adapter["layers"] = f"{len(layers)} from {layers[0]} to {layers[-1]} ({parts})"
+    if "factorised" in card:
+        shapes = card["factorised"]["layers"].items()
+        text = "; ".join(f"{name} {shape[0]:,} to {shape[1]:,}" for name, shape in shapes)
+        card["factorised"]["layers"] = text
     for key, value in card.items():
         if key in ("self_check", "format_version") or value in (None, "", {}):
             continue

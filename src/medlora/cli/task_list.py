@@ -85,13 +85,14 @@ def _describe(file: str, heading: "TaskHeading") -> dict[str, Any]:
 
     card = heading.card
     headline = find_headline(card)
+    low_rank = card.adapter or card.factorised
     return {
         "name": card.name,
         "file": file,
         "classes": list(card.classes),
         "multi_label": card.multi_label,
         "method": card.method,
-        "rank": card.adapter.rank if card.adapter else None,
+        "rank": low_rank.rank if low_rank else None,
         "backbone": card.backbone.to_dict(),
         "n_bytes": heading.n_bytes,
         "score": vars(headline) if headline else None,

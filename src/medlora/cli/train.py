@@ -37,10 +37,12 @@ def train_task(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
     note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
-    method: Annotated[str, typer.Option(help="lora, linear or full.")] = "lora",
+    method: Annotated[str, typer.Option(help="lora, linear, full or factorised.")] = "lora",
     backbone: Annotated[str, typer.Option(help="timm's model name.")] = "tf_efficientnet_lite0",
     weights: WeightsOption = None,
-    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 4,
+    rank: Annotated[
+        int | None, typer.Option(help="Rank of the adapter; else 4, or 8 for factorised.")
+    ] = None,
     alpha: Annotated[float | None, typer.Option(help="Its strength; else the rank.")] = None,
     scaling: Annotated[str, typer.Option(help="alpha/rank or alpha/sqrt(rank).")] = "alpha/rank",
     targets: Annotated[

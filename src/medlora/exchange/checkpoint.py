@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from medlora.backbones.classifier import create_with_classifier, find_classifiers, place_head
+from medlora.backbones.connected import name_complete
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
 from medlora.errors import BackboneError
 from medlora.exchange.metadata import describe_task, pack_described
 from medlora.lora.attach import merge_adapters
+from medlora.lora.factorised import merge_factorised
 from medlora.storage import write_atomically
 from medlora.task.file import Task
 from medlora.task.model import TaskModel
@@ -25,9 +27,10 @@ _SEED = 20240229
 def merge_task(task: Task, backbone: Backbone, *, place: str) -> dict[str, Tensor]:
     """The tensors of `timm.create_model(name, num_classes=n)` that answers like the task.
 
-    The adapter is added to the backbone's weights, the head stands under the name of timm's
-    own classifier, and trained normalisations take the place of the backbone's. A model with
-    these tensors has been asked, and gave the task's logits.
+    The adapter is added to the backbone's weights, factorised layers are multiplied out, the
+    head stands under the name of timm's own classifier, and trained normalisations take the
+    place of the backbone's. A model with these tensors has been asked, and gave the task's
+    logits.
 
     Args:
         task: The task, of any method.
@@ -40,12 +43,15 @@ def merge_task(task: Task, backbone: Backbone, *, place: str) -> dict[str, Tenso
     Raises:
         WrongBackboneError: The task belongs to another backbone.
         TaskFileError: Its tensors do not fit the backbone.
-        BackboneError: timm's model has more than one linear layer behind its features.
+        BackboneError: timm's model has more than one linear layer behind its features, or there
+            is none with the backbone's features.
     """
     model = build_model(task, backbone, place=place)
-    merged = merge_adapters(model.network).state_dict()
+    network = merge_adapters(model.network)
+    merge_factorised(network)
+    merged = network.state_dict()
     state = {name: tensor.detach().clone().contiguous() for name, tensor in merged.items()}
-    plain = create_with_classifier(backbone.name, len(task.card.classes))
+    plain = create_with_classifier(name_merged(task), len(task.card.classes))
     for name, layer in find_classifiers(plain).items():
         head = place_head(layer, model.head.weight.detach(), model.head.bias.detach())
         state[f"{name}.weight"], state[f"{name}.bias"] = (part.clone() for part in head)
@@ -59,6 +65,16 @@ def merge_task(task: Task, backbone: Backbone, *, place: str) -> dict[str, Tenso
     plain.load_state_dict(state)
     _check_answers(plain, model, task, place)
     return state
+
+
+def name_merged(task: Task) -> str:
+    """The name in timm of the network that a merged task is a checkpoint of.
+
+    A task with factorised layers gives its convolutions the fully connected layers that they
+    lacked, and so makes a complete network of them.
+    """
+    name = task.card.backbone.name
+    return name_complete(name) if task.card.factorised else name
 
 
 def pack_checkpoint(task: Task, backbone: Backbone, *, place: str) -> bytes:

@@ -15,6 +15,7 @@ _METHODS = {
     "lora": "low-rank adapter on a frozen backbone",
     "linear": "linear head on a frozen backbone",
     "full": "full fine-tuning of the backbone",
+    "factorised": "fully connected layers W = U V on frozen convolutions",
 }
 _CROPS = {
     "center": "shorter side resized, middle cut out",
@@ -62,6 +63,7 @@ def arrange_card(card: Mapping[str, Any]) -> list[Section]:
             "Preprocessing", tuple(_describe_preprocessing(read_mapping(card, "preprocessing")))
         ),
         Section("Adapter", tuple(_describe_adapter(read_mapping(card, "adapter")))),
+        Section("Layers W = U V", tuple(_describe_factorised(read_mapping(card, "factorised")))),
         _list_values("Training", read_mapping(card, "training")),
         _list_values("Data", read_mapping(card, "data")),
         _list_values("Software", read_mapping(card, "software"), verbatim=True),
@@ -148,6 +150,18 @@ def _describe_adapter(adapter: Mapping[str, Any]) -> list[Entry]:
         ),
         *([Entry(f"{len(layers)} layers", "; ".join(groups), is_code=True)] if groups else []),
     ]
+
+
+def _describe_factorised(factorised: Mapping[str, Any]) -> list[Entry]:
+    entries = [
+        Entry(key, format_value(factorised[key]))
+        for key in ("rank", "dropout")
+        if key in factorised
+    ]
+    for name, shape in read_mapping(factorised, "layers").items():
+        sides = [format_value(n) for n in shape]
+        entries.append(Entry(clean_text(name), " inputs, ".join(sides) + " outputs"))
+    return entries
 
 
 def _describe_self_check(check: Mapping[str, Any]) -> list[Entry]:

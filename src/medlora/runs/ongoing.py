@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from medlora.backbones.blocks import list_last_modules
+from medlora.backbones.connected import name_convolutions
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
 from medlora.evaluate.features import FeatureReader
@@ -19,10 +20,12 @@ from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.preparing import PreparedData, find_seen, prepare_data
 from medlora.runs.scoring import Scores, score_rows
+from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from medlora.task.precision import DTYPES, choose_precision
-from medlora.task.records import AdapterSettings
+from medlora.task.records import AdapterSettings, FactorisedSettings
 from medlora.train.examples import TrainingData
+from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK
 
 
 class OngoingRun:
@@ -42,6 +45,7 @@ class OngoingRun:
         preprocessing: The backbone's, with the plan's contrast.
         precision: `bf16` or `fp32`.
         adapter: Size and place of the adapter; None where the method has none.
+        factorised: Size and place of the layers W = U V; None where the method has none.
         features: Where the answers of the model's frozen part are kept; None where they are
             computed at every step.
         caching: Whether they are kept, and why, in words.
@@ -67,13 +71,18 @@ class OngoingRun:
         self.progress = progress
         self.settings = plan.settings.resolve()
         self.precision = choose_precision(self.settings.precision, fabric.device)
+        name = self.settings.backbone
+        # Fully connected layers that W = U V replaces are neither loaded nor fingerprinted.
+        if self.settings.method == "factorised":
+            name = name_convolutions(name)
         self.backbone: Backbone = backbone or load_backbone(
-            self.settings.backbone, plan.weights, seed=self.settings.seed
+            name, plan.weights, seed=self.settings.seed
         )
         self.preprocessing: Preprocessing = replace(
             self.backbone.preprocessing, contrast=self.settings.contrast
         )
         self.adapter: AdapterSettings | None = self._plan_adapter()
+        self.factorised: FactorisedSettings | None = self._plan_factorised()
         self.features: FeatureReader | None = None
         self.caching = ""
 
@@ -100,6 +109,7 @@ class OngoingRun:
                 n_classes,
                 method=settings.method,
                 adapter=self.adapter,
+                factorised=self.factorised,
                 dtype=DTYPES[self.precision],
                 trained=self._list_normalisations(),
             )
@@ -184,12 +194,20 @@ class OngoingRun:
         settings = self.settings
         if settings.method != "lora":
             return None
+        rank = settings.rank or DEFAULT_RANK
         return plan_adapter(
             self.backbone,
-            rank=settings.rank,
-            alpha=settings.alpha or float(settings.rank),
+            rank=rank,
+            alpha=settings.alpha or float(rank),
             scaling=settings.scaling,
             dropout=settings.dropout,
             targets=settings.targets,
             last_blocks=settings.last_blocks,
         )
+
+    def _plan_factorised(self) -> FactorisedSettings | None:
+        settings = self.settings
+        if settings.method != "factorised":
+            return None
+        rank = settings.rank or FACTORISED_RANK
+        return plan_factorised(self.backbone, rank=rank, dropout=settings.dropout)

@@ -68,6 +68,7 @@ def describe_task(
         backbone=BackboneReference(run.backbone.name, run.backbone.fingerprint),
         preprocessing=run.preprocessing,
         adapter=run.adapter,
+        factorised=run.factorised,
         thresholds=thresholds,
         training=training,
         data=describe_data(data),

@@ -20,13 +20,19 @@ from medlora.task.fields import (
     read_text,
     read_title,
 )
-from medlora.task.records import AdapterSettings, BackboneReference, SelfCheck
+from medlora.task.records import (
+    AdapterSettings,
+    BackboneReference,
+    FactorisedSettings,
+    SelfCheck,
+)
 from medlora.task.strict_json import show_value
 
 __all__ = [
     "FORMAT_VERSION",
     "AdapterSettings",
     "BackboneReference",
+    "FactorisedSettings",
     "Method",
     "SelfCheck",
     "TaskCard",
@@ -36,9 +42,12 @@ __all__ = [
 FORMAT_VERSION = 1
 MAX_NOTE_LENGTH = 100_000
 
-Method = Literal["lora", "linear", "full"]
+Method = Literal["lora", "linear", "full", "factorised"]
 
 _FREE_OBJECTS = ("training", "data", "metrics", "software")
+# Fields that files of earlier versions lack. A card writes them only where they say something,
+# so that the file of a task without them stays the same to the byte.
+_LATER_FIELDS = {"factorised": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,8 @@ class TaskCard:
         classes: Names of the classes, in the order of the head's outputs; two at least, one
             at least for multi-label tasks.
         multi_label: Whether an image may have any number of the classes.
-        method: What was trained: `lora`, `linear` (the head only) or `full`.
+        method: What was trained: `lora`, `linear` (the head only), `full`, or `factorised` (fully
+            connected layers W = U V, and the head).
         backbone: The backbone that it belongs to.
         preprocessing: How an image becomes the backbone's input.
         adapter: The low-rank update; there for the method `lora` and no other.
@@ -68,6 +78,7 @@ class TaskCard:
         created: Date and time in ISO 8601.
         note: Intended use and limits, in the words of whoever trained it.
         self_check: A few inputs with their expected outputs.
+        factorised: The layers W = U V; there for the method `factorised` and no other.
 
     Raises:
         TaskFileError: A field breaks its rule; the key is named.
@@ -90,6 +101,7 @@ class TaskCard:
     created: str
     note: str = ""
     self_check: SelfCheck | None = None
+    factorised: FactorisedSettings | None = None
 
     def __post_init__(self) -> None:
         """Check every field, and bring numbers and lists into one form."""
@@ -100,9 +112,11 @@ class TaskCard:
         object.__setattr__(self, "classes", classes)
         read_choice(self.method, "method", get_args(Method))
         _check_preprocessing(self.preprocessing.to_dict())
-        if (self.adapter is not None) != (self.method == "lora"):
-            rule = "settings for the method 'lora' and null for any other"
-            raise describe_fault("adapter", f"{rule} (method {self.method!r})", self.adapter)
+        for key, method in (("adapter", "lora"), ("factorised", "factorised")):
+            if (getattr(self, key) is not None) != (self.method == method):
+                rule = f"settings for the method {method!r} and null for any other"
+                found = getattr(self, key)
+                raise describe_fault(key, f"{rule} (method {self.method!r})", found)
         object.__setattr__(self, "thresholds", _read_thresholds(self))
         for key in ("training", "data", "metrics"):
             object.__setattr__(self, key, read_object(getattr(self, key), key))
@@ -116,7 +130,7 @@ class TaskCard:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, from which `from_dict` makes an equal card."""
-        return {
+        values = {
             **vars(self),
             "classes": list(self.classes),
             "backbone": self.backbone.to_dict(),
@@ -124,8 +138,11 @@ class TaskCard:
             "adapter": None if self.adapter is None else self.adapter.to_dict(),
             "thresholds": list(self.thresholds),
             "self_check": None if self.self_check is None else self.self_check.to_dict(),
+            "factorised": None if self.factorised is None else self.factorised.to_dict(),
             **{key: read_object(getattr(self, key), key) for key in _FREE_OBJECTS},
         }
+        silent = [key for key, meant in _LATER_FIELDS.items() if values[key] == meant]
+        return {key: value for key, value in values.items() if key not in silent}
 
     @classmethod
     def from_dict(cls, values: object) -> "TaskCard":
@@ -138,8 +155,9 @@ class TaskCard:
         """
         if isinstance(values, dict) and "format_version" in values:
             check_format_version(values["format_version"], "Task card")
-        record = check_record(cls, values, "")
+        record = check_record(cls, values, "", later=_LATER_FIELDS)
         adapter, self_check = record["adapter"], record["self_check"]
+        factorised = record["factorised"]
         return cls(
             format_version=record["format_version"],
             name=read_title(record["name"], "name"),
@@ -157,6 +175,7 @@ class TaskCard:
             created=_read_date(record["created"]),
             note=read_text(record["note"], "note", max_length=MAX_NOTE_LENGTH),
             self_check=None if self_check is None else SelfCheck.from_dict(self_check),
+            factorised=None if factorised is None else FactorisedSettings.from_dict(factorised),
         )
 
 

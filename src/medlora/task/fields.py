@@ -44,8 +44,22 @@ def check_keys(values: object, expected: Iterable[str], key: str) -> dict[str, o
     return values
 
 
-def check_record(record: type, values: object, key: str) -> dict[str, Any]:
-    """`values` if it is an object with exactly the fields of the dataclass `record` as keys."""
+def check_record(
+    record: type, values: object, key: str, *, later: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`values` if it is an object with exactly the fields of the dataclass `record` as keys.
+
+    Args:
+        record: The dataclass.
+        values: What was read.
+        key: Where it stands in the card, "" for the card itself.
+        later: Fields that older files do not have, and the values that they mean by that.
+
+    Raises:
+        TaskFileError: It is no object, or a key is missing or unknown.
+    """
+    if later and isinstance(values, dict):
+        values = {**later, **values}
     return check_keys(values, (item.name for item in fields(record)), key)
 
 

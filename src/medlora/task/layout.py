@@ -1,17 +1,19 @@
 """Which tensors a card implies, and of what shapes and types."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from medlora.errors import TaskFileError
 from medlora.task.card import TaskCard
 from medlora.task.container import TensorEntry
-from medlora.task.records import AdapterSettings
+from medlora.task.records import AdapterSettings, FactorisedSettings
 from medlora.task.strict_json import show_value
 
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
 TRAINED_PREFIX = "trained."
+FACTORISED_PREFIX = "factorised."
 
 _TRAINED_NAME = re.compile(r"trained\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _FLOAT_TYPES = frozenset({"F32", "F16", "BF16"})
@@ -45,6 +47,48 @@ def name_adapter_tensors(adapter: AdapterSettings | None) -> list[tuple[str, str
     return [(f"adapter.{stem}.A", f"adapter.{stem}.B", part) for stem, part in stems.items()]
 
 
+def shape_factors(factorised: FactorisedSettings | None) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that factorised layers imply: W = U V, and a bias.
+
+    Example:
+        >>> shape_factors(FactorisedSettings(2, 0.0, {"fc": (5, 3)}))
+        {'factorised.fc.U': (5, 2), 'factorised.fc.V': (2, 3), 'factorised.fc.bias': (3,)}
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    rank = factorised.rank if factorised else 0
+    for path, (n_inputs, n_outputs) in (factorised.layers if factorised else {}).items():
+        shapes[f"{FACTORISED_PREFIX}{path}.U"] = (n_inputs, rank)
+        shapes[f"{FACTORISED_PREFIX}{path}.V"] = (rank, n_outputs)
+        shapes[f"{FACTORISED_PREFIX}{path}.bias"] = (n_outputs,)
+    return shapes
+
+
+def count_values(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """How many numbers a task keeps, by what they are for.
+
+    Args:
+        shapes: Shape of each tensor by its name in the task file.
+
+    Returns:
+        Number of values of `adapter`, of `U and V` and `biases` of factorised layers, of
+        `backbone` (tensors of it that were trained) and of `head`, those that there are.
+
+    Example:
+        >>> count_values({"factorised.fc.U": (5, 2), "factorised.fc.V": (2, 3),
+        ...               "factorised.fc.bias": (3,), "head.weight": (2, 3), "head.bias": (2,)})
+        {'U and V': 16, 'biases': 3, 'head': 8}
+    """
+    counts: dict[str, int] = {}
+    for name in sorted(shapes):
+        kind = name.partition(".")[0]
+        if kind == FACTORISED_PREFIX.rstrip("."):
+            kind = "biases" if name.endswith(".bias") else "U and V"
+        elif kind == TRAINED_PREFIX.rstrip("."):
+            kind = "backbone"
+        counts[kind] = counts.get(kind, 0) + math.prod(shapes[name])
+    return counts
+
+
 def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str) -> None:
     """Refuse tensors that are not exactly those which the card implies.
 
@@ -52,10 +96,12 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
     - `adapter.<layer>.A`, `.B`, or `adapter.<layer>.<part>.A`, `.B` for the adapted parts of a
       layer. Linear: `A` (rank, input), `B` (output, rank). Convolution: `A` (rank * groups,
       input / groups, height, width), `B` (output, rank, 1, 1); parts are linear;
+    - `factorised.<layer>.U` (input, rank), `.V` (rank, output) and `.bias` (output,) for each
+      factorised layer of the card, which has their numbers;
     - `trained.<name>` for each tensor of the backbone that was trained itself: any shape. For
       the method `full` there is one at least.
 
-    Head and adapter are of type F32, F16 or BF16.
+    Head, adapter and factorised layers are of type F32, F16 or BF16.
 
     Args:
         card: The task's card.
@@ -67,7 +113,9 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
             named.
     """
     pairs = name_adapter_tensors(card.adapter)
-    _check_names(card, pairs, entries, place)
+    factors = shape_factors(card.factorised)
+    required = {HEAD_WEIGHT, HEAD_BIAS, *factors}.union(*(pair[:2] for pair in pairs))
+    _check_names(card, required, entries, place)
     n_classes = len(card.classes)
     head_shapes = entries[HEAD_WEIGHT].shape, entries[HEAD_BIAS].shape
     if len(head_shapes[0]) != 2 or head_shapes[0][0] != n_classes:
@@ -79,15 +127,17 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
     rank = card.adapter.rank if card.adapter else 0
     for pair in pairs:
         _check_pair(pair, rank, entries, place)
+    for name, shape in factors.items():
+        if entries[name].shape != shape:
+            raise _describe_shape(place, name, f"{shape} by its card", entries[name].shape)
 
 
 def _check_names(
     card: TaskCard,
-    pairs: list[tuple[str, str, bool]],
+    required: Collection[str],
     entries: Mapping[str, TensorEntry],
     place: str,
 ) -> None:
-    required = {HEAD_WEIGHT, HEAD_BIAS}.union(*(pair[:2] for pair in pairs))
     for name in sorted(required):
         if name not in entries:
             raise TaskFileError(f"{place}: the tensor {name!r} is missing. {_CURE}")

@@ -16,8 +16,10 @@ from medlora.backbones.spec import choose_patterns, find_chain
 from medlora.backbones.weights import Backbone
 from medlora.errors import BackboneError, TargetError, TaskFileError
 from medlora.lora.attach import attach_adapters, collect_matrices, find_targets
+from medlora.lora.factorised import FactorisedLayer, collect_factors
 from medlora.task.card import Method
-from medlora.task.records import AdapterSettings
+from medlora.task.factorised import put_factorised
+from medlora.task.records import AdapterSettings, FactorisedSettings
 
 
 class TaskModel(nn.Module):
@@ -31,8 +33,11 @@ class TaskModel(nn.Module):
         backbone: The pretrained network; it is left as it is, and its tensors are shared
             where `dtype` allows it.
         n_classes: Number of classes.
-        method: `lora` trains an adapter and the head, `linear` the head, `full` everything.
+        method: `lora` trains an adapter and the head, `linear` the head, `full` everything,
+            `factorised` fully connected layers W = U V and the head.
         adapter: Size and place of the adapter; for the method `lora`.
+        factorised: Size and place of the layers W = U V; for the method `factorised`. The
+            backbone is a VGG's convolutions alone, such as `vgg16.features`.
         dtype: Type that the frozen part is held and computed in.
         trained: Names of backbone parameters that are trained beside the adapter. The modules
             that they belong to are held in float32.
@@ -53,6 +58,7 @@ class TaskModel(nn.Module):
         *,
         method: Method,
         adapter: AdapterSettings | None = None,
+        factorised: FactorisedSettings | None = None,
         dtype: torch.dtype = torch.float32,
         trained: Sequence[str] = (),
     ) -> None:
@@ -79,7 +85,10 @@ class TaskModel(nn.Module):
                 scaling=adapter.scaling,
                 dropout=adapter.dropout,
             )
-        self.head = nn.Linear(backbone.n_features, n_classes)
+        n_features = backbone.n_features
+        if method == "factorised":
+            n_features = put_factorised(self.network, factorised)
+        self.head = nn.Linear(n_features, n_classes)
         # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
         self._chain = find_chain(backbone.model)
@@ -166,6 +175,7 @@ class TaskModel(nn.Module):
             named |= {f"trained.{name}": p for name, p in self.network.named_parameters()}
             return named
         named |= {f"adapter.{k}": v for k, v in collect_matrices(self.network).items()}
+        named |= {f"factorised.{k}": v for k, v in collect_factors(self.network).items()}
         parameters = dict(self.network.named_parameters())
         return named | {f"trained.{name}": parameters[name] for name in self.trained}
 
@@ -286,4 +296,5 @@ def _train_parameters(
 
 def _is_low_rank_path(network: nn.Module, name: str) -> bool:
     parent, _, leaf = name.rpartition(".")
-    return leaf == "dropout" and hasattr(network.get_submodule(parent), "lora_A")
+    owner = network.get_submodule(parent)
+    return leaf == "dropout" and (hasattr(owner, "lora_A") or isinstance(owner, FactorisedLayer))

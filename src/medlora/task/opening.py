@@ -5,7 +5,7 @@ from torch import Tensor
 
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
-from medlora.errors import SelfCheckError, TargetError, TaskFileError
+from medlora.errors import BackboneError, SelfCheckError, TargetError, TaskFileError
 from medlora.preprocessing import Preprocessing
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, check_backbone
@@ -50,11 +50,12 @@ def build_model(
             len(card.classes),
             method=card.method,
             adapter=card.adapter,
+            factorised=card.factorised,
             dtype=dtype,
             trained=() if card.method == "full" else trained,
         )
         model.load_tensors(task.tensors)
-    except (TargetError, TaskFileError) as error:
+    except (BackboneError, TargetError, TaskFileError) as error:
         raise TaskFileError(f"Task {card.name!r} ({place}): {error}") from error
     return model.eval().to(device)
 

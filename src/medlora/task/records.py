@@ -1,4 +1,4 @@
-"""The records that a task card holds: its backbone, its adapter, its self-check."""
+"""The records that a task card holds: backbone, adapter, factorised layers, self-check."""
 
 import re
 from dataclasses import dataclass
@@ -119,6 +119,51 @@ class AdapterSettings:
 
 
 @dataclass(frozen=True)
+class FactorisedSettings:
+    """Layers whose whole weight is a product W = U V.
+
+    Attributes:
+        rank: Columns of U and rows of V, 1 to 65,536.
+        dropout: Share of a layer's inputs dropped in training, in [0, 1).
+        layers: Numbers of inputs and outputs of each layer by the layer's path in the network.
+            Kept in the order of the paths.
+
+    Raises:
+        TaskFileError: A field breaks its rule; the key is named.
+    """
+
+    rank: int
+    dropout: float
+    layers: dict[str, tuple[int, int]]
+
+    def __post_init__(self) -> None:
+        """Check every field, and bring numbers and lists into one form."""
+        read_count(self.rank, "factorised.rank", low=1, high=MAX_RANK)
+        dropout = read_number(self.dropout, "factorised.dropout")
+        if not 0 <= dropout < 1:
+            raise describe_fault("factorised.dropout", "in [0, 1)", self.dropout)
+        object.__setattr__(self, "dropout", dropout)
+        object.__setattr__(self, "layers", _read_shapes(self.layers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            **vars(self),
+            "layers": {path: list(shape) for path, shape in self.layers.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: object) -> "FactorisedSettings":
+        """The settings that `to_dict` described."""
+        record = check_record(cls, values, "factorised")
+        return cls(
+            rank=read_count(record["rank"], "factorised.rank", low=1, high=MAX_RANK),
+            dropout=read_number(record["dropout"], "factorised.dropout"),
+            layers=_read_shapes(record["layers"]),
+        )
+
+
+@dataclass(frozen=True)
 class SelfCheck:
     """Synthetic images, by seed, and the answers that the task gave on them when it was saved.
 
@@ -174,15 +219,31 @@ def _read_rows(value: object) -> tuple[tuple[float, ...], ...]:
 
 def _read_layers(value: object) -> dict[str, tuple[str, ...]]:
     key = "adapter.layers"
-    if not isinstance(value, dict) or not value:
-        raise describe_fault(key, "an object with one layer at least", value)
     layers: dict[str, tuple[str, ...]] = {}
-    for path in value:
-        if not isinstance(path, str) or not _PATH.fullmatch(read_text(path, key)):
-            raise describe_fault(key, "an object whose keys are paths like 'blocks.0.qkv'", path)
-    for path in sorted(value):
-        parts = tuple(read_text(part, key) for part in read_sequence(value[path], key))
+    for path, names in _read_paths(value, key):
+        parts = tuple(read_text(part, key) for part in read_sequence(names, key))
         if not all(_PART.fullmatch(part) for part in parts) or len(set(parts)) < len(parts):
             raise describe_fault(f"{key}.{path}", "a list of different part names", parts)
         layers[path] = parts
     return layers
+
+
+def _read_shapes(value: object) -> dict[str, tuple[int, int]]:
+    key = "factorised.layers"
+    layers: dict[str, tuple[int, int]] = {}
+    for path, sides in _read_paths(value, key):
+        shape = [read_count(n, f"{key}.{path}", low=1) for n in read_sequence(sides, key)]
+        if len(shape) != 2:
+            raise describe_fault(f"{key}.{path}", "two numbers, of inputs and of outputs", shape)
+        layers[path] = (shape[0], shape[1])
+    return layers
+
+
+def _read_paths(value: object, key: str) -> list[tuple[str, object]]:
+    """The entries of an object whose keys are layers' paths, in the order of the paths."""
+    if not isinstance(value, dict) or not value:
+        raise describe_fault(key, "an object with one layer at least", value)
+    for path in value:
+        if not isinstance(path, str) or not _PATH.fullmatch(read_text(path, key)):
+            raise describe_fault(key, "an object whose keys are paths like 'blocks.0.qkv'", path)
+    return sorted(value.items())

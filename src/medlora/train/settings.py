@@ -17,7 +17,15 @@ Sampling = Literal["none", "balanced"]
 ThresholdRule = Literal["fixed", "f1", "youden"]
 
 # Found on real images: a full network diverges at rates that an adapter needs.
-DEFAULT_LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "linear": 3e-3, "full": 5e-5}
+DEFAULT_LEARNING_RATES: dict[str, float] = {
+    "lora": 1e-3,
+    "linear": 3e-3,
+    "full": 5e-5,
+    "factorised": 3e-4,
+}
+DEFAULT_RANK = 4
+# The paper's own rank of its low-rank layers.
+FACTORISED_RANK = 8
 
 # Measures that validation can be ranked by, and whether more is better.
 SELECTION_MEASURES: dict[str, bool] = {
@@ -38,12 +46,14 @@ class TrainSettings:
     """What `medlora train` can be told; every value has a default that works.
 
     Attributes:
-        method: `lora`, `linear` (the head alone) or `full` fine-tuning.
+        method: `lora`, `linear` (the head alone), `full` fine-tuning, or `factorised` (a VGG's
+            fully connected layers as W = U V, trained from scratch).
         backbone: timm's model name.
-        rank: Rank of the adapter.
+        rank: Rank of the adapter, or of the factorised layers; where it is None 4, or 8.
         alpha: Strength of the adapter; the rank where it is None, so that the scale is 1.
         scaling: How alpha and rank give the scale.
-        targets: Names of target sets, or patterns of layer names.
+        targets: Names of target sets, or patterns of layer names. Factorised are always all
+            fully connected layers (`default` or `fc`).
         last_blocks: Train nothing before the last so many blocks of the backbone; 0 leaves
             nothing out.
         dropout: Dropout on the low-rank path, [0, 1).
@@ -78,7 +88,7 @@ class TrainSettings:
 
     method: Method = "lora"
     backbone: str = "tf_efficientnet_lite0"
-    rank: int = 4
+    rank: int | None = None
     alpha: float | None = None
     scaling: Scaling = "alpha/rank"
     targets: tuple[str, ...] = ("default",)
@@ -144,6 +154,8 @@ class TrainSettings:
         )
         for name, low, high, closed in ranges:
             value = getattr(self, name)
+            if value is None:
+                continue
             if not (low <= value <= high if closed else low <= value < high):
                 bracket = "]" if closed else ")"
                 raise SettingsError(f"{name} must be in [{low}, {high}{bracket}, not {value}.")
@@ -159,13 +171,20 @@ class TrainSettings:
             )
         if not self.targets:
             raise SettingsError("targets must name at least one set or pattern.")
+        if self.method == "factorised" and self.targets not in (("default",), ("fc",)):
+            raise SettingsError(
+                "The method factorised replaces all fully connected layers, so targets must be "
+                f"'default' or 'fc', not {', '.join(self.targets)}. Adapt others with lora."
+            )
 
     def resolve(self) -> "TrainSettings":
-        """The same settings with the method's learning rate and the rank's alpha filled in."""
+        """The same settings with the method's rank and rate and the rank's alpha filled in."""
+        rank = self.rank or (FACTORISED_RANK if self.method == "factorised" else DEFAULT_RANK)
         return replace(
             self,
             learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
-            alpha=self.alpha or float(self.rank),
+            rank=rank,
+            alpha=self.alpha or float(rank),
         )
 
     def to_dict(self) -> dict[str, Any]:

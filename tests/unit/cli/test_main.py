@@ -37,7 +37,7 @@ def fails(monkeypatch, capsys, own_cache):
         (["train"], "Give either DATA to start a run, or --resume RUN"),
         (["train", "DATA", "--resume", "x"], "Give either DATA"),
         (["train", "--resume", "nowhere"], "holds no run to go on with"),
-        (["train", "DATA", "--method", "magic"], "method must be one of lora, linear, full, not"),
+        (["train", "DATA", "--method", "magic"], "method must be one of lora, linear, full, fac"),
         (["train", "DATA", "--optimizer", "x"], "optimizer must be one of adamw, adam, sgd"),
         (["train", "DATA", "--select-by", "luck"], "select_by must be one of auroc"),
         (["train", "DATA", "--precision", "fp8"], "precision must be one of auto, bf16, fp32"),

@@ -10,7 +10,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medlora.preprocessing import Preprocessing
-from medlora.task.card import AdapterSettings, BackboneReference, SelfCheck, TaskCard
+from medlora.task.card import (
+    AdapterSettings,
+    BackboneReference,
+    FactorisedSettings,
+    SelfCheck,
+    TaskCard,
+)
 from medlora.task.file import Task
 
 FINGERPRINT = "3f9a12" + "0" * 58
@@ -88,6 +94,18 @@ def make_full_task() -> Task:
         "trained.byte": torch.tensor([3, 255], dtype=torch.uint8),
     }
     return Task(make_card(method="full", adapter=None), tensors)
+
+
+def make_factorised_task() -> Task:
+    factorised = FactorisedSettings(2, 0.0, {"pre_logits.fc1": (6, 5)})
+    tensors = {
+        "factorised.pre_logits.fc1.U": draw_tensor(6, 2, seed=1),
+        "factorised.pre_logits.fc1.V": draw_tensor(2, 5, seed=2),
+        "factorised.pre_logits.fc1.bias": draw_tensor(5, seed=3),
+        "head.weight": draw_tensor(2, 5, seed=4),
+        "head.bias": draw_tensor(2, seed=5),
+    }
+    return Task(make_card(method="factorised", adapter=None, factorised=factorised), tensors)
 
 
 def split_file(content: bytes) -> tuple[dict[str, Any], bytes]:

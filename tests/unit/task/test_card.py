@@ -7,7 +7,13 @@ import pytest
 
 from medlora.errors import FormatVersionError, TaskFileError
 from medlora.preprocessing import Preprocessing
-from medlora.task.card import AdapterSettings, BackboneReference, SelfCheck, TaskCard
+from medlora.task.card import (
+    AdapterSettings,
+    BackboneReference,
+    FactorisedSettings,
+    SelfCheck,
+    TaskCard,
+)
 from tests.unit.task.task_samples import make_adapter, make_card
 
 KEYS = [
@@ -18,6 +24,9 @@ KEYS = [
     *(f"adapter.{key}" for key in ("rank", "alpha", "scaling", "dropout", "layers")),
     *(f"self_check.{key}" for key in ("seed", "n_images", "expected", "tolerance")),
 ]
+
+
+FACTORISED = FactorisedSettings(8, 0.5, {"fc2": (4, 3), "fc1": (25088, 4)})
 
 
 def describe_card(**changes: Any) -> dict[str, Any]:
@@ -45,6 +54,7 @@ def nest(depth: int) -> dict[str, Any]:
         {},
         {"method": "linear", "adapter": None, "self_check": None},
         {"method": "full", "adapter": None},
+        {"method": "factorised", "adapter": None, "factorised": FACTORISED},
         {"multi_label": True, "classes": ("Effusion",), "thresholds": (0.0,), "self_check": None},
         {"adapter": make_adapter(rank=1, alpha=0.1, scaling="alpha/sqrt(rank)", dropout=0.25)},
         {"preprocessing": Preprocessing((31, 448), (0, 0, 1), (1, 1, 1), contrast="clahe")},
@@ -123,7 +133,7 @@ def test_wrong_type_is_named(key: str, value: object) -> None:
         ("classes", ["a", 1], "'classes' must be text, not 1"),
         ("classes", "ab", "'classes' must be a list, not 'ab'"),
         ("multi_label", 1, "'multi_label' must be true or false, not 1"),
-        ("method", "lorax", "'method' must be one of lora, linear, full, not 'lorax'"),
+        ("method", "lorax", "'method' must be one of lora, linear, full, factorised, not 'lorax'"),
         ("method", "linear", r"'adapter' must be settings for the method 'lora' and null"),
         ("adapter", None, r"'adapter' must be .* \(method 'lora'\), not None"),
         ("backbone", "vit", "'backbone' must be an object, not 'vit'"),
@@ -215,3 +225,54 @@ def test_direct_construction_is_checked_too() -> None:
         SelfCheck(0, 2, ((1.0,),), 0.1)
     with pytest.raises(TaskFileError, match="'thresholds' must be 2 numbers"):
         make_card(thresholds=(0.5,))
+
+
+def test_a_card_without_factorised_layers_is_spelt_as_before_there_were_any() -> None:
+    assert "factorised" not in make_card().to_dict()
+    assert TaskCard.from_dict(describe_card()).factorised is None
+
+
+def describe_factorised(**changes: Any) -> dict[str, Any]:
+    values = describe_card(method="factorised", adapter=None, factorised=FACTORISED)
+    values["factorised"] |= changes
+    return values
+
+
+def test_factorised_layers_are_kept_in_the_order_of_their_paths() -> None:
+    card = TaskCard.from_dict(describe_factorised())
+    assert card.factorised == FACTORISED
+    assert list(describe_factorised()["factorised"]["layers"]) == ["fc1", "fc2"]
+
+
+@pytest.mark.parametrize("key", ["rank", "dropout", "layers"])
+def test_a_missing_key_of_factorised_layers_is_named(key: str) -> None:
+    values = describe_factorised()
+    del values["factorised"][key]
+    with pytest.raises(TaskFileError, match=f"the key 'factorised.{key}' is missing"):
+        TaskCard.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank": 0}, "'factorised.rank' must be a whole number from 1"),
+        ({"dropout": 1}, r"'factorised.dropout' must be in \[0, 1\)"),
+        ({"layers": {}}, "'factorised.layers' must be an object with one layer at least"),
+        ({"layers": {"a b": [1, 2]}}, "'factorised.layers' must be an object whose keys are paths"),
+        ({"layers": {"a": [1, 2, 3]}}, "'factorised.layers.a' must be two numbers, of inputs"),
+        ({"layers": {"a": [0, 2]}}, "'factorised.layers.a' must be a whole number from 1"),
+        ({"layers": {"a": 5}}, "'factorised.layers' must be a list"),
+        ({"alpha": 1.0}, "the key 'factorised.alpha' is unknown"),
+    ],
+)
+def test_a_wrong_value_of_factorised_layers_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskFileError, match=message):
+        TaskCard.from_dict(describe_factorised(**changes))
+
+
+@pytest.mark.parametrize(
+    ("method", "factorised"), [("factorised", None), ("linear", FACTORISED), ("full", FACTORISED)]
+)
+def test_factorised_layers_belong_to_one_method(method: Any, factorised: Any) -> None:
+    with pytest.raises(TaskFileError, match=r"'factorised' must be settings for the method 'fac"):
+        make_card(method=method, adapter=None, factorised=factorised)

@@ -21,6 +21,7 @@ from tests.unit.task.task_samples import (
     join_file,
     make_adapter,
     make_card,
+    make_factorised_task,
     make_full_task,
     make_task,
     same_task,
@@ -297,12 +298,12 @@ MUTATIONS: list[Mutation] = [
 
 def test_mutated_files_are_refused() -> None:
     rng = np.random.default_rng(20250131)
-    tasks = [make_small_task(), make_task(), make_full_task()]
+    tasks = [make_small_task(), make_task(), make_full_task(), make_factorised_task()]
     contents = [pack_task(task) for task in tasks]
     refused: Counter[str] = Counter()
     for index in range(N_FILES):
         mutation = MUTATIONS[index % len(MUTATIONS)]
-        which = int(rng.choice(len(tasks), p=[0.8, 0.1, 0.1]))
+        which = int(rng.choice(len(tasks), p=[0.7, 0.1, 0.1, 0.1]))
         spoilt = mutation(rng, contents[which])
         if rng.random() < 0.1:
             spoilt = BLIND_MUTATIONS[int(rng.integers(8))](rng, spoilt or b"\0")
@@ -318,10 +319,11 @@ def test_mutated_files_are_refused() -> None:
     assert all(refused[mutation.__name__] > 0.85 * n_each for mutation in MUTATIONS), refused
 
 
-def test_forged_cards_are_refused_or_read_as_they_stand() -> None:
+@pytest.mark.parametrize("make", [make_task, make_factorised_task])
+def test_forged_cards_are_refused_or_read_as_they_stand(make: Callable[[], Task]) -> None:
     """With a valid digest the card's own rules are the only guard."""
     rng = np.random.default_rng(7)
-    task = make_task()
+    task = make()
     n_loaded = 0
     for _ in range(N_FORGED):
         card = task.card.to_dict()
@@ -337,9 +339,10 @@ def test_forged_cards_are_refused_or_read_as_they_stand() -> None:
     assert 0.02 * N_FORGED < n_loaded < 0.6 * N_FORGED
 
 
-def test_forged_tensors_are_refused_or_read_as_they_stand() -> None:
+@pytest.mark.parametrize("make", [make_task, make_factorised_task])
+def test_forged_tensors_are_refused_or_read_as_they_stand(make: Callable[[], Task]) -> None:
     rng = np.random.default_rng(8)
-    task = make_task()
+    task = make()
     n_loaded = 0
     for _ in range(N_FORGED // 3):
         tensors = dict(task.tensors)
@@ -354,5 +357,5 @@ def test_forged_tensors_are_refused_or_read_as_they_stand() -> None:
         except TaskFileError:
             continue
         n_loaded += 1
-        assert same_task(loaded, Task(make_card(), tensors))
+        assert same_task(loaded, Task(task.card, tensors))
     assert n_loaded > 20

@@ -1,3 +1,4 @@
+import math
 import re
 from typing import Any
 
@@ -6,8 +7,13 @@ import pytest
 from medlora.errors import TaskFileError
 from medlora.task.card import TaskCard
 from medlora.task.container import TensorEntry
-from medlora.task.layout import check_layout
-from tests.unit.task.task_samples import make_adapter, make_card, make_tensors
+from medlora.task.layout import check_layout, count_values
+from tests.unit.task.task_samples import (
+    make_adapter,
+    make_card,
+    make_factorised_task,
+    make_tensors,
+)
 
 QKV = "adapter.blocks.0.attn.qkv"
 
@@ -115,3 +121,68 @@ def test_layer_and_part_cannot_share_a_name() -> None:
     card = make_card(adapter=make_adapter(layers={"a": ("b",), "a.b": ()}))
     with pytest.raises(TaskFileError, match=r"'adapter.layers' names 'a\.b' twice"):
         check({}, card)
+
+
+FACTORS = {
+    "factorised.pre_logits.fc1.U": (6, 2),
+    "factorised.pre_logits.fc1.V": (2, 5),
+    "factorised.pre_logits.fc1.bias": (5,),
+}
+
+
+def check_factorised(changes: dict[str, Any]) -> None:
+    shapes: dict[str, Any] = {"head.weight": (2, 5), "head.bias": (2,)} | FACTORS | changes
+    entries = {n: TensorEntry("F32", s) for n, s in shapes.items() if s is not None}
+    check_layout(make_factorised_task().card, entries, "tb.safetensors")
+
+
+def test_factorised_layers_imply_three_tensors_each() -> None:
+    check_factorised({})
+    check_factorised({"trained.features.0.bias": (7,)})
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_a_factor_that_is_missing_is_named(name: str) -> None:
+    with pytest.raises(TaskFileError, match=f"the tensor '{name}' is missing"):
+        check_factorised({name: None})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "factorised.pre_logits.fc1.W",
+        "factorised.pre_logits.fc2.U",
+        "factorised.pre_logits.fc1",
+        "adapter.pre_logits.fc1.A",
+    ],
+)
+def test_a_factor_that_the_card_does_not_imply_is_named(name: str) -> None:
+    with pytest.raises(TaskFileError, match=f"'{name}' is unexpected: .*'factorised'"):
+        check_factorised({name: (6, 2)})
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rule"),
+    [
+        ("U", (2, 6), "(6, 2) by its card, not (2, 6)"),
+        ("U", (6, 3), "(6, 2) by its card, not (6, 3)"),
+        ("V", (2, 5, 1, 1), "(2, 5) by its card, not (2, 5, 1, 1)"),
+        ("bias", (5, 1), "(5,) by its card, not (5, 1)"),
+    ],
+)
+def test_a_factor_of_another_shape_is_named(name: str, shape: Any, rule: str) -> None:
+    name = f"factorised.pre_logits.fc1.{name}"
+    start = f"tb.safetensors: the tensor '{name}' has the wrong shape: it must be {rule}"
+    with pytest.raises(TaskFileError, match=f"^{re.escape(start)}"):
+        check_factorised({name: shape})
+
+
+def test_values_are_counted_by_what_they_are_for() -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in make_tensors().items()}
+    n_adapter = sum(math.prod(s) for name, s in shapes.items() if name.startswith("adapter"))
+    assert count_values(shapes) == {"adapter": n_adapter, "head": 2 * 5 + 2}
+    assert count_values(FACTORS | {"trained.x": ()}) == {
+        "U and V": 6 * 2 + 2 * 5,
+        "biases": 5,
+        "backbone": 1,
+    }

@@ -178,7 +178,7 @@ def test_the_ends_of_a_range_belong_to_it(value) -> None:
         assert TrainSettings(dropout=value, warmup_fraction=value, clip_norm=value).clip_norm == 0
 
 
-@pytest.mark.parametrize("method", ["lora", "linear", "full"])
+@pytest.mark.parametrize("method", ["lora", "linear", "full", "factorised"])
 def test_each_method_has_its_own_learning_rate(method) -> None:
     resolved = TrainSettings(method=method, rank=3).resolve()
     assert resolved.learning_rate == DEFAULT_LEARNING_RATES[method]
@@ -188,7 +188,26 @@ def test_each_method_has_its_own_learning_rate(method) -> None:
 
 
 def test_the_methods_rates_differ() -> None:
-    assert len(set(DEFAULT_LEARNING_RATES.values())) == 3
+    assert len(set(DEFAULT_LEARNING_RATES.values())) == 4
+
+
+@pytest.mark.parametrize(("method", "rank"), [("lora", 4), ("linear", 4), ("factorised", 8)])
+def test_each_method_has_its_own_rank(method, rank) -> None:
+    resolved = TrainSettings(method=method).resolve()
+    assert (resolved.rank, resolved.alpha) == (rank, rank)
+    assert TrainSettings(method=method, rank=3).resolve().rank == 3
+
+
+def test_a_record_of_before_there_was_a_rank_for_each_method_keeps_its_own() -> None:
+    record = TrainSettings().to_dict() | {"rank": 4}
+    assert TrainSettings.from_dict(record).rank == 4
+
+
+@pytest.mark.parametrize("targets", [("default",), ("fc",)])
+def test_factorised_are_all_connected_layers(targets) -> None:
+    assert TrainSettings(method="factorised", targets=targets).targets == targets
+    with pytest.raises(SettingsError, match=r"must be 'default' or 'fc', not conv, fc\. Adapt"):
+        TrainSettings(method="factorised", targets=("conv", "fc"))
 
 
 @pytest.mark.parametrize(

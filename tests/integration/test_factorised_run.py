@@ -1,0 +1,99 @@
+"""Factorised layers from the command line to answers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from medlora.backbones import weights
+from medlora.backbones.spec import create_architecture, read_preprocessing
+from medlora.preprocessing import Preprocessing
+from medlora.task.file import load_task
+from run_samples import run_command, write_images
+
+SETTINGS = ("--weights", "random", "--precision", "fp32", "--epochs", "1", "--batch-size", "4")
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the size that the network was made for, this would take most of a minute."""
+
+    def read_small(model: nn.Module) -> Preprocessing:
+        return replace(read_preprocessing(model), size=(64, 64))
+
+    monkeypatch.setattr(weights, "read_preprocessing", read_small)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "images", n_per_class=4)
+
+
+def test_a_task_is_trained_shown_checked_and_asked(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, factorised = tmp_path / "run", ("--backbone", "vgg11", "--method", "factorised")
+    assert run_command(monkeypatch, "train", images, *factorised, *SETTINGS, "-o", run) == 0
+    path = run / "task.safetensors"
+    card = load_task(path).card
+    assert (card.backbone.name, card.method) == ("vgg11.features", "factorised")
+    assert card.factorised is not None
+    assert card.factorised.rank == card.training["rank"] == 8
+    assert path.stat().st_size < 1.31e6
+    assert "fully connected layers W = U V" in (run / "report.html").read_text()
+    capsys.readouterr()
+    assert run_command(monkeypatch, "show", path, "--check", "--weights", "random") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "U and V 299,008, biases 8,192, head 8,194" in shown
+    assert "pre_logits.fc1 25,088 to 4,096; pre_logits.fc2 4,096 to 4,096" in shown
+    assert "self-check passed" in shown
+    picture, answers = next(images.rglob("*.png")), tmp_path / "answers.json"
+    asked = (path, picture, "--weights", "random", "--json", answers)
+    assert run_command(monkeypatch, "predict", *asked) == 0
+    (answer,) = json.loads(answers.read_text())
+    assert set(answer["probabilities"]) == {"dark", "light"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backbone", "resnet18", "--method", "factorised"), "only VGGs have"),
+        (("--backbone", "vgg11.features", "--targets", "fc"), "W would be random"),
+        (("--method", "factorised", "--targets", "conv"), "targets must be 'default' or 'fc'"),
+        (("--method", "factorised", "--rank", "0"), "rank must be in [1, 65536]"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    assert run_command(monkeypatch, "train", images, *arguments, *SETTINGS, "-o", tmp_path) == 2
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.count("\n") == 1
+
+
+def test_convolutions_from_a_file_are_not_filled_up_with_random_layers(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.manual_seed(0)
+    save_file(create_architecture("vgg11.features").state_dict(), tmp_path / "v.safetensors")
+    adapter = ("--backbone", "vgg11", "--targets", "fc", "--weights", tmp_path / "v.safetensors")
+    assert run_command(monkeypatch, "train", images, *adapter, "-o", tmp_path / "run") == 2
+    line = capsys.readouterr().err
+    assert "fully connected layers (W) would be random: choose --backbone vgg11.features" in line
+    assert line.count("\n") == 1
