@@ -38,7 +38,9 @@ def train_task(
     name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
     note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
     method: Annotated[str, typer.Option(help="lora, linear, full or factorised.")] = "lora",
-    backbone: Annotated[str, typer.Option(help="timm's model name.")] = "tf_efficientnet_lite0",
+    backbone: Annotated[
+        str, typer.Option(help="timm's model name; vgg16.features: no fc layers.")
+    ] = "tf_efficientnet_lite0",
     weights: WeightsOption = None,
     rank: Annotated[
         int | None, typer.Option(help="Rank of the adapter; else 4, or 8 for factorised.")

@@ -112,6 +112,10 @@ def test_the_network_can_be_cut_behind_the_convolutions() -> None:
     model = randomise(make_model()).eval()
     images = draw_images(2, 64)
     maps = model.network.get_submodule("features")(images)
+    assert model.cut is not None
+    assert model.cut.place == "pre_logits"
+    assert model.start(images).equal(maps)
+    assert model(maps, is_started=True).equal(model(images))
     behind = model.network.get_submodule("pre_logits")(maps).flatten(1)
     assert behind.equal(model.extract_features(images))
 
