@@ -219,16 +219,20 @@ def test_the_ensemble_answers_with_the_mean_of_its_members(folded, tmp_path) -> 
 def test_the_commands(patients, tmp_path, monkeypatch, own_cache, capsys) -> None:
     folder = tmp_path / "run"
     options = ("--folds", 2, "--refit", "--epochs", 1, "--batch-size", 8, "-o", folder)
-    assert run_command(monkeypatch, "train", patients, *TINY, *options) == 0
+    point = ("--operating-point", "any-but:dark:specificity=0.5")
+    assert run_command(monkeypatch, "train", patients, *TINY, *options, *point) == 0
     shown = capsys.readouterr().out
     assert "All out-of-fold answers" in shown
     assert "Fold by fold" in shown
+    assert shown.count("operating point of any class but dark") == 2
     assert "All test images" in shown
     assert str(folder / "refit" / "task.safetensors") in shown.replace("\n", "")
     ensemble = folder / "ensemble.json"
     weights = ("--weights", "random")
     assert run_command(monkeypatch, "evaluate", ensemble, patients, *weights) == 0
-    assert "test images of" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "test images of" in shown
+    assert "operating point of any class but dark, set for specificity 0.5: sens" in shown
     answers = tmp_path / "answers.csv"
     image = patients.parent / "dark-0-0.png"
     options = ("--csv", answers, *weights)

@@ -287,3 +287,26 @@ def test_an_exploding_run_stops_and_keeps_its_checkpoint(images, tmp_path) -> No
     if (folder / "checkpoint.pt").is_file():
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
         assert all(torch.isfinite(tensor).all() for tensor in state["tensors"].values())
+
+
+def test_an_operating_point_is_set_on_validation_and_told_on_test(images, tmp_path) -> None:
+    text = "light:sensitivity=0.9"
+    train(images, tmp_path / "run", epochs=3, learning_rate=0.01, operating_point=text)
+    card = load_task(tmp_path / "run" / "task.safetensors").card
+    assert card.training["operating_point"] == text
+    assert sum(card.thresholds) == pytest.approx(1)
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    (reached,) = found["operating_point"]["reached"]
+    recall = found["all"]["per_class"]["light"]["recall"]["value"]
+    assert reached["sensitivity"]["value"] == pytest.approx(recall)
+    assert (reached["n_positive"], reached["n_negative"]) == (2, 2)
+    assert found["val"]["per_class"]["light"]["recall"]["value"] >= 0.9
+    assert (
+        "Thresholds were set for sensitivity 0.9 of light"
+        in (tmp_path / "run" / "report.html").read_text()
+    )
+    with pytest.raises(SettingsError, match="names the class 'cyst'"):
+        train(images, tmp_path / "none", operating_point="cyst:sensitivity=0.9")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(SettingsError, match="operating_point does not go with thresholds 'f1'"):
+        make_plan(images, operating_point=text, thresholds="f1")

@@ -17,6 +17,7 @@ from medlora.cli.terminal import (
     TaskArgument,
     WeightsOption,
     open_cache,
+    print_operating_point,
     print_scores,
     show_progress,
     warn,
@@ -79,6 +80,7 @@ def evaluate_task_file(
         warnings.append(f"{result.data.n_skipped} unreadable image(s) were left out.")
     warn(warnings)
     print_scores(scores.overall.to_dict(), f"{opened.card.name}: {split} images of {data}")
+    print_operating_point(scores.operating_point)
     if scores.unseen is not None:
         print_scores(scores.unseen.to_dict(), "Those not seen in training")
     if json_file is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medlora.cli.terminal import print_folds, print_scores, warn
+from medlora.cli.terminal import print_folds, print_operating_point, print_scores, warn
 
 if TYPE_CHECKING:
     from medlora.runs.finishing import RunResult
@@ -34,6 +34,7 @@ def show_run(result: "RunResult") -> None:
         typer.echo(f"features   {result.caching}")
     if result.scores is not None:
         print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
+        print_operating_point(result.scores.operating_point)
         if result.scores.unseen is not None:
             print_scores(
                 result.scores.unseen.to_dict(), f"{result.split} images not seen in training"
@@ -49,6 +50,7 @@ def show_folds(result: "FoldsResult") -> None:
     if result.scores is not None:
         warn(result.scores.warnings)
         print_scores(result.scores.out_of_fold.overall.to_dict(), "All out-of-fold answers")
+        print_operating_point(result.scores.out_of_fold.operating_point)
         print_folds([run.evaluation.to_dict() for run in result.scores.runs])
     if result.refit is not None:
         show_run(result.refit)

@@ -164,6 +164,21 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     console.print(per_class)
 
 
+def print_operating_point(point: Mapping[str, Any] | None) -> None:
+    """What is reached of an operating point, on standard output."""
+    if point is None:
+        return
+    for each in point["reached"]:
+        rates = []
+        for name in ("sensitivity", "specificity"):
+            value, interval = _format(each[name])
+            rates.append(f"{name} {value} ({interval})" if interval else f"{name} {value}")
+        typer.echo(
+            f"operating point of {each['positive']}, set for {point['wanted']['measure']} "
+            f"{point['wanted']['value']:g}: {', '.join(rates)}"
+        )
+
+
 def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
     """A table of each fold's accuracy and AUROC with their intervals, on standard output."""
     from rich.console import Console

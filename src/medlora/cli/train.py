@@ -87,6 +87,13 @@ def train_task(
     thresholds: Annotated[
         str, typer.Option(help="fixed, or chosen on validation: f1, youden.")
     ] = "fixed",
+    operating_point: Annotated[
+        str | None,
+        typer.Option(
+            help="Set thresholds for CLASS:sensitivity=0.95, any-but:CLASS:sensitivity=0.95, or "
+            "specificity; see docs/tuning.md."
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     contrast: Annotated[str, typer.Option(help="none, equalize or clahe.")] = "none",
     rotation: Annotated[float, typer.Option(help="Augment: up to so many degrees.")] = 0.0,
@@ -157,7 +164,7 @@ def train_task(
     if refit and not folds:
         raise SettingsError("--refit trains on all folds together: give their number with --folds.")
     stop = StopSignal()
-    fabric = _launch(accelerator, devices)
+    fabric = launch_fabric(accelerator, devices)
     cache = open_cache(cache_dir, cache_size)
     with show_progress(quiet=not fabric.is_global_zero) as progress:
         if resume is not None:
@@ -190,6 +197,7 @@ def train_task(
                 select_by=select_by,
                 patience=patience,
                 thresholds=thresholds,  # type: ignore[arg-type]
+                operating_point=operating_point,
                 precision=precision,  # type: ignore[arg-type]
                 contrast=contrast,  # type: ignore[arg-type]
                 augmentation=Augmentation(
@@ -210,7 +218,7 @@ def train_task(
             plan = RunPlan(
                 data=str(source),
                 settings=settings,
-                name=name or _name_task(source),
+                name=name or name_task(source),
                 weights=locate_weights(weights),
                 group_by=group_by,
                 skip_unreadable=skip_unreadable,
@@ -242,7 +250,7 @@ def train_task(
         show_result(result, folder)
 
 
-def _launch(accelerator: str, devices: int) -> "Fabric":
+def launch_fabric(accelerator: str, devices: int) -> "Fabric":
     """Devices and processes, started."""
     from lightning_fabric import Fabric
 
@@ -264,6 +272,6 @@ def _launch(accelerator: str, devices: int) -> "Fabric":
     return fabric
 
 
-def _name_task(data: Path) -> str:
+def name_task(data: Path) -> str:
     """The data's name; that of their folder where the file's own says nothing."""
     return data.parent.name if data.stem.lower() in ("manifest", "labels", "split") else data.stem

@@ -53,6 +53,7 @@ class ReportContent:
         warnings: Sentences about faults that were noticed: sentinels, leaks, shortcuts.
         n_skipped: Number of unreadable images that were left out.
         split: Which images the evaluation is about: "test", "val" or "out-of-fold".
+        operating_point: What was asked for and what is reached, as `measure_point` gives it.
         folds: Of a cross-validation, each fold's `Evaluation.to_dict` with `best_epoch`.
 
     Raises:
@@ -74,6 +75,7 @@ class ReportContent:
     warnings: Sequence[str] = field(default_factory=tuple)
     n_skipped: int = 0
     split: str = "test"
+    operating_point: Mapping[str, Any] | None = None
     folds: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ from medlora.report.tables import (
     arrange_fold_heads,
     arrange_folds,
     arrange_key_figures,
+    write_operating_points,
     write_result,
 )
 from medlora.report.wording import clean_text, format_count, read_interval, read_number
@@ -76,6 +77,7 @@ def render_report(content: ReportContent) -> str:
         split=split,
         kicker=_write_kicker(content.card),
         result=write_result(evaluation, unseen, content.split),
+        operating_points=write_operating_points(content.operating_point),
         warnings=[clean_text(warning) for warning in content.warnings],
         n_skipped=content.n_skipped,
         evaluations=[evaluation] if unseen is None else [evaluation, unseen],

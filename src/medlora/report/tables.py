@@ -214,13 +214,37 @@ def write_result(
     )
 
 
+def write_operating_points(point: Mapping[str, Any] | None) -> list[str]:
+    """A sentence on what is reached of an operating point, for each set of positive classes.
+
+    Args:
+        point: `wanted` and `reached`, as `measure_point` gives them; None where none was asked
+            for.
+    """
+    if point is None:
+        return []
+    wanted = f"{point['wanted']['measure']} {point['wanted']['value']:g}"
+    return [
+        f"Thresholds were set for {wanted} of {clean_text(each['positive'])} on images that were "
+        f"not trained on. Here sensitivity is {_quote_estimate(each['sensitivity'])} and "
+        f"specificity {_quote_estimate(each['specificity'])}, on "
+        f"{format_count(each['n_positive'])} positive and {format_count(each['n_negative'])} "
+        "negative images."
+        for each in point["reached"]
+    ]
+
+
 def _in_sentence(key: str) -> str:
     name = name_measure(key)
     return name if name.isupper() else name.lower()
 
 
 def _quote(evaluation: Mapping[str, Any], key: str) -> str:
-    interval = read_interval(evaluation["overall"].get(key))
+    return _quote_estimate(evaluation["overall"].get(key))
+
+
+def _quote_estimate(estimate: Any) -> str:
+    interval = read_interval(estimate)
     bounds = format_bounds(interval).replace("–", "\u00a0to\u00a0")
     value = format_number(interval.value)
     return f"{value} (95\u00a0% interval {bounds})" if bounds else value

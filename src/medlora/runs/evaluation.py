@@ -8,11 +8,13 @@ import numpy as np
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError
+from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import predict_rows
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
 from medlora.runs.preparing import PreparedData, find_seen, prepare_table
 from medlora.runs.scoring import Scores, score_rows
+from medlora.task.card import TaskCard
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,15 @@ def evaluate_task(
         thresholds=card.thresholds,
         seen=find_seen(data, rows),
         n_resamples=n_resamples,
+        operating_point=_read_point(card),
     )
     return TaskEvaluation(data, scores, split)
+
+
+def _read_point(card: TaskCard) -> OperatingPoint | None:
+    """What the card's thresholds were chosen for, if they were chosen for an operating point."""
+    text = card.training.get("operating_point")
+    return OperatingPoint.parse(text) if isinstance(text, str) else None
 
 
 def _check_split(table: ImageTable, split: str, path: Path) -> None:

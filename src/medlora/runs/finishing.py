@@ -64,9 +64,7 @@ def finish_run(
     val_rows = table.rows_in("val")
     val_answers = run.predict(model, data, val_rows)
     warnings += _watch_model(run, model, data, val_rows, val_answers)
-    thresholds = choose_thresholds(
-        val_answers, table.targets[val_rows], table.multi_label, run.settings.thresholds
-    )
+    thresholds = run.choose_thresholds(table, val_rows, val_answers)
     val_scores = run.score(data, val_rows, val_answers, thresholds)
     if run.plan.shuffle_labels:
         auroc = val_scores.overall.overall["auroc"]
@@ -189,5 +187,6 @@ def _write_results(
         warnings=warnings,
         n_skipped=data.n_skipped,
         split=split,
+        operating_point=scores.operating_point,
     )
     write_atomically(run.folder.report, render_report(content).encode())

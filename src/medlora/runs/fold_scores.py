@@ -12,7 +12,6 @@ import numpy.typing as npt
 from medlora.errors import SettingsError
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
-from medlora.evaluate.thresholds import choose_thresholds
 from medlora.report.content import ReportContent
 from medlora.report.page import render_report
 from medlora.runs.folder import RunFolder, read_json, write_json
@@ -143,10 +142,9 @@ def score_folds(run: OngoingRun, pool: PreparedData, folds: npt.NDArray[np.int64
         seen=np.zeros(table.n_images, dtype=bool),
         seed=run.settings.seed,
         decisions=decisions,
+        operating_point=run.operating_point,
     )
-    thresholds = choose_thresholds(
-        probabilities, table.targets, table.multi_label, run.settings.thresholds
-    )
+    thresholds = run.choose_thresholds(table, np.arange(table.n_images), probabilities)
     warnings = warn_of_data(pool, allow_patient_overlap=run.plan.allow_patient_overlap)
     warnings = list(dict.fromkeys([*warnings, *_warn_of_folds(runs), *scores.warnings]))
     return FoldScores(tuple(runs), scores, thresholds, tuple(warnings))
@@ -222,6 +220,7 @@ def _describe(run: OngoingRun, pool: PreparedData, scores: FoldScores) -> Report
         warnings=scores.warnings,
         n_skipped=pool.n_skipped,
         split="out-of-fold",
+        operating_point=answers.operating_point,
         folds=[_describe_fold(each) for each in scores.runs],
     )
 

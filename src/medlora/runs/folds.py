@@ -89,6 +89,7 @@ def start_folds(
     fabric.barrier()
     run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
     pool = _prepare(run)
+    run.check_classes(pool.table)
     folds = assign_folds(pool.table, pool.sha256, n_folds, seed=plan.settings.seed)
     job = _Job(run, pool, folds, refit, should_stop)
     if fabric.is_global_zero:

@@ -12,8 +12,11 @@ from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.connected import name_convolutions
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
+from medlora.data.table import ImageTable
 from medlora.evaluate.features import FeatureReader
+from medlora.evaluate.operating import OperatingPoint, set_thresholds
 from medlora.evaluate.predict import predict_rows
+from medlora.evaluate.thresholds import choose_thresholds
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
@@ -177,6 +180,7 @@ class OngoingRun:
             thresholds=thresholds,
             seen=find_seen(data, rows),
             seed=self.settings.seed,
+            operating_point=self.operating_point,
         )
 
     def _list_normalisations(self) -> tuple[str, ...]:
@@ -189,6 +193,39 @@ class OngoingRun:
         layers = self.adapter.layers if self.adapter else [n.rpartition(".")[0] for n in names]
         later = list_last_modules(self.backbone.model, layers, self.settings.last_blocks)
         return tuple(name for name in names if name.rpartition(".")[0] in later)
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """What the thresholds are to reach, if anything."""
+        text = self.settings.operating_point
+        return None if text is None else OperatingPoint.parse(text)
+
+    def check_classes(self, table: ImageTable) -> None:
+        """Refuse, before any training, an operating point that the classes do not allow.
+
+        Raises:
+            SettingsError: It names no class, or one that is not there.
+        """
+        if self.operating_point is not None:
+            self.operating_point.find_positives(table.classes, multi_label=table.multi_label)
+
+    def choose_thresholds(
+        self, table: ImageTable, rows: npt.NDArray[np.int64], answers: npt.NDArray[np.float64]
+    ) -> tuple[float, ...]:
+        """(class,) thresholds, by answers on images that were not trained on."""
+        targets = table.targets[rows]
+        rule = self.settings.thresholds
+        thresholds = choose_thresholds(answers, targets, table.multi_label, rule)
+        if self.operating_point is None:
+            return thresholds
+        return set_thresholds(
+            answers,
+            targets,
+            self.operating_point,
+            classes=table.classes,
+            multi_label=table.multi_label,
+            thresholds=thresholds,
+        )
 
     def _plan_adapter(self) -> AdapterSettings | None:
         settings = self.settings

@@ -13,6 +13,7 @@ from medlora.data.loader import ImageReader
 from medlora.data.table import ImageTable
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
+from medlora.evaluate.operating import OperatingPoint, measure_point
 from medlora.evaluate.score import score
 from medlora.report.content import Mistake, thumbnail
 from medlora.train.sentinels import find_constant_answer
@@ -33,6 +34,8 @@ class Scores:
             where that is all of them, or none.
         n_seen: How many are byte for byte among the training or validation images.
         warnings: What a reader has to know before believing the scores.
+        operating_point: What `measure_point` found of the one that was asked for; None where
+            none was.
     """
 
     rows: npt.NDArray[np.int64]
@@ -42,15 +45,19 @@ class Scores:
     unseen: Evaluation | None
     n_seen: int
     warnings: tuple[str, ...]
+    operating_point: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, without the single answers."""
-        return {
+        content = {
             "all": self.overall.to_dict(),
             "unseen": None if self.unseen is None else self.unseen.to_dict(),
             "n_seen_in_training": self.n_seen,
             "warnings": list(self.warnings),
         }
+        if self.operating_point is not None:
+            content["operating_point"] = self.operating_point
+        return content
 
 
 def score_rows(
@@ -63,6 +70,7 @@ def score_rows(
     n_resamples: int = 1000,
     seed: int = 0,
     decisions: npt.NDArray[np.bool_] | None = None,
+    operating_point: OperatingPoint | None = None,
 ) -> Scores:
     """Score answers, once on all rows and once without those that training has seen.
 
@@ -75,6 +83,7 @@ def score_rows(
         n_resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
         decisions: (row, class), where they were not all taken at the same thresholds.
+        operating_point: What the thresholds were chosen for, to see what is reached of it.
     """
     targets = table.targets[rows]
     if decisions is None:
@@ -110,7 +119,19 @@ def score_rows(
     warnings += [
         f"No image of class {name!r}: its scores are undefined." for name in overall.undefined
     ]
-    return Scores(rows, probabilities, decisions, overall, unseen, n_seen, tuple(warnings))
+    reached = None
+    if operating_point is not None:
+        reached = measure_point(
+            decisions,
+            targets,
+            operating_point,
+            classes=table.classes,
+            multi_label=table.multi_label,
+            groups=patients,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+    return Scores(rows, probabilities, decisions, overall, unseen, n_seen, tuple(warnings), reached)
 
 
 def format_predictions(table: ImageTable, scores: Scores, *, part: str = "split") -> bytes:

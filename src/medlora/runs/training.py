@@ -82,6 +82,7 @@ def begin_run(
     Raises:
         MedLoRAError: The folder is in use, or training failed.
     """
+    run.check_classes(data.table)
     run.folder.check_free()
     run.fabric.barrier()
     if run.fabric.is_global_zero:

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
+from medlora.evaluate.operating import OperatingPoint
 from medlora.lora.scaling import Scaling
 from medlora.preprocessing import Contrast
 from medlora.task.card import Method
@@ -38,7 +39,7 @@ SELECTION_MEASURES: dict[str, bool] = {
 }
 
 # Left out of what is written at these values, so that it stays as it was before they came.
-_LATER: dict[str, Any] = {"last_blocks": 0, "views": 0}
+_LATER: dict[str, Any] = {"last_blocks": 0, "operating_point": None, "views": 0}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class TrainSettings:
         select_by: Validation measure that chooses the best epoch.
         patience: Epochs without improvement after which training ends; 0 never ends early.
         thresholds: How decision thresholds are chosen on validation images.
+        operating_point: A sensitivity or specificity that they are to reach in place of that,
+            as `OperatingPoint.parse` reads it; None for none.
         precision: `auto`, `bf16` or `fp32`.
         contrast: Contrast enhancement before resizing.
         augmentation: Random changes of training images.
@@ -109,6 +112,7 @@ class TrainSettings:
     select_by: str = "auroc"
     patience: int = 0
     thresholds: ThresholdRule = "fixed"
+    operating_point: str | None = None
     precision: Precision = "auto"
     contrast: Contrast = "none"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -169,6 +173,13 @@ class TrainSettings:
             raise SettingsError(
                 "last_blocks must be 0 with the method full, which trains all of the backbone."
             )
+        if self.operating_point is not None:
+            OperatingPoint.parse(self.operating_point)
+            if self.thresholds != "fixed":
+                raise SettingsError(
+                    f"operating_point does not go with thresholds {self.thresholds!r}: both choose "
+                    "them. Leave one out."
+                )
         if not self.targets:
             raise SettingsError("targets must name at least one set or pattern.")
         if self.method == "factorised" and self.targets not in (("default",), ("fc",)):

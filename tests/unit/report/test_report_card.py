@@ -22,17 +22,6 @@ def test_a_card_without_adapter_has_no_such_section() -> None:
     ]
 
 
-def test_factorised_layers_are_shown_with_their_sizes() -> None:
-    layers = {"pre_logits.fc1": [25088, 4096]}
-    card = {"factorised": {"rank": 8, "dropout": 0.0, "layers": layers}}
-    entries = find_section(card, "Layers W = U V").entries
-    assert [(entry.name, entry.value) for entry in entries] == [
-        ("rank", "8"),
-        ("dropout", "0"),
-        ("pre_logits.fc1", "25\u202f088 inputs, 4\u202f096 outputs"),
-    ]
-
-
 def test_thresholds_that_differ_are_named_by_class() -> None:
     card = {"classes": ["a", "b"], "thresholds": [0.25, 0.5]}
     entries = {entry.name: entry.value for entry in find_section(card, "Task").entries}

@@ -9,6 +9,7 @@ from medlora.report.tables import (
     arrange_folds,
     arrange_key_figures,
     read_counts,
+    write_operating_points,
     write_result,
 )
 from medlora.report.wording import Interval
@@ -98,3 +99,23 @@ def test_folds_have_a_row_each_and_then_their_mean() -> None:
     assert rows[1].cells[auroc].value == "undefined"
     assert arrange_folds([], multi_label=True) == []
     assert "Exact match" in arrange_fold_heads(multi_label=True)
+
+
+def test_an_operating_point_is_a_sentence_for_each_set_of_classes() -> None:
+    sensitivity = {"value": 0.75, "low": 0.5, "high": 0.875}
+    undefined = dict.fromkeys(("value", "low", "high"), "undefined")
+    reached = {
+        "positive": "any class but none",
+        "n_positive": 1200,
+        "n_negative": 0,
+        "sensitivity": sensitivity,
+        "specificity": undefined,
+    }
+    point = {"wanted": {"measure": "sensitivity", "value": 0.95}, "reached": [reached]}
+    (sentence,) = write_operating_points(point)
+    assert sentence == (
+        "Thresholds were set for sensitivity 0.95 of any class but none on images that were not "
+        "trained on. Here sensitivity is 0.750 (95\u00a0% interval 0.500\u00a0to\u00a00.875) and "
+        "specificity undefined, on 1,200 positive and 0 negative images."
+    )
+    assert write_operating_points(None) == []
