@@ -98,7 +98,7 @@ def _measure(
     from medlora.storage import write_atomically
 
     if figure is not None:
-        from medlora.experiments.figure_file import check_figure_path
+        from medlora.report.figure_file import check_figure_path
 
         check_figure_path(figure)
     # Never asked, it turns both signals into an interrupt, so that temporary files are removed.

@@ -43,7 +43,7 @@ def bench_sizes(
     from medlora.runs.folder import write_json
 
     if figure is not None:
-        from medlora.experiments.figure_file import check_figure_path
+        from medlora.report.figure_file import check_figure_path
 
         check_figure_path(figure)
     found = read_scores(scores or [], measure)

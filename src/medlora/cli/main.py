@@ -22,6 +22,7 @@ from medlora.cli import (
     show,
     tasks,
     train,
+    tune,
 )
 from medlora.errors import MedLoRAError
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("check")(check.check_data)
 app.command("train")(train.train_task)
+app.command("tune")(tune.tune_task)
 app.command("evaluate")(evaluate.evaluate_task_file)
 app.command("compare")(compare.compare_runs)
 app.command("predict")(predict.predict_files)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medlora.experiments.deployment_layout import PLAIN, group_rows
-from medlora.experiments.figure_file import render_figure
+from medlora.report.figure_file import render_figure
 from medlora.report.svg import BLUE, INK, MUTED, OCHRE, RULE
 
 _SMALL = 7.5

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medlora.experiments.figure_file import render_figure
 from medlora.experiments.size_scores import RunScore
 from medlora.experiments.sizes import BackboneSize
+from medlora.report.figure_file import render_figure
 from medlora.report.svg import BLUE, INK, LINE_COLOURS, LINE_MARKERS, MUTED
 
 _SMALL = 7.5

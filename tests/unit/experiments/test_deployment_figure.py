@@ -8,7 +8,7 @@ import pytest
 from deployment_samples import plant_result
 from medlora.errors import SettingsError
 from medlora.experiments.deployment_figure import draw_deployment
-from medlora.experiments.figure_file import check_figure_path
+from medlora.report.figure_file import check_figure_path
 
 
 def read_comments(content: bytes) -> str:

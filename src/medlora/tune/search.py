@@ -1,0 +1,208 @@
+"""A search from its data to a tested task file, which any number of processes may share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import optuna
+from filelock import FileLock
+from lightning_fabric import Fabric
+from optuna.trial import TrialState
+
+from medlora.data.cache import ImageCache, NoCache
+from medlora.errors import DataError, MedLoRAError, SettingsError, StorageError
+from medlora.progress import Progress, silent
+from medlora.runs.finishing import RunResult
+from medlora.runs.training import resume_run, start_run
+from medlora.train.loop import never
+from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.results import StudyResult, collect_results, write_results
+from medlora.tune.space import Choice
+from medlora.tune.study import (
+    EPOCHS,
+    ERROR,
+    FOLDS,
+    SECONDS,
+    SupersededTrial,
+    begin_trial,
+    open_study,
+    release_abandoned,
+    suggest_values,
+    take_index,
+)
+from medlora.tune.trial import PrunedTrial, StoppedTrial, Trials
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search came to.
+
+    Attributes:
+        ended: `finished`; `stopped`, where it was asked to; `shared`, where other processes
+            are still at work on the last trials.
+        results: All trials so far.
+        best: The run with the best trial's settings; None where the search is not finished.
+    """
+
+    ended: Literal["finished", "stopped", "shared"]
+    results: StudyResult
+    best: RunResult | None
+
+
+def run_search(
+    plan: TunePlan,
+    folder: TuneFolder,
+    *,
+    cache: ImageCache | NoCache,
+    fabric: Fabric | None = None,
+    progress: Progress = silent,
+    should_stop: Callable[[], bool] = never,
+) -> TuneResult:
+    """Begin a search, go on with it, or take part in it: the trials in the database tell which.
+
+    Test images are read when all trials are finished, by the run with the best settings, once.
+
+    Args:
+        plan: What to search.
+        folder: Where the files go; missing, empty, or that of the same search.
+        cache: Where decoded images are kept.
+        fabric: Device, launched; the CPU where None.
+        progress: Told of every trial, and the best score so far.
+        should_stop: Asked after every step; true ends in a state to go on from.
+
+    Raises:
+        MedLoRAError: Data, weights, space or database are not usable, or no trial succeeded.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    if plan.sampler == "grid":
+        plan = replace(plan, n_trials=len(plan.space.list_points()))
+    trials = Trials(
+        plan.run,
+        plan.n_folds,
+        cache=cache,
+        fabric=fabric,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    run, pool = trials.prepare(plan.space.base)
+    run.check_classes(pool.table)
+    # A fold that cannot be held out is found before any training.
+    list(trials.split(pool))
+    folder.write_plan(plan)
+    with open_study(plan, folder, pool.digest) as study:
+        is_stopped = not _run_trials(plan, study, trials, progress, should_stop)
+        results = collect_results(plan, study)
+    write_results(folder, plan, results)
+    if is_stopped or not results.is_complete:
+        return TuneResult("stopped" if is_stopped else "shared", results, None)
+    best = _run_best(plan, folder, results, cache, fabric, progress, should_stop)
+    return TuneResult("stopped" if best.ended == "stopped" else "finished", results, best)
+
+
+def _run_trials(
+    plan: TunePlan,
+    study: optuna.Study,
+    trials: Trials,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Do trials until every index is taken; false where it was asked to stop before."""
+    n_epochs = _find_most_epochs(plan)
+
+    def objective(trial: optuna.Trial) -> float:
+        begin_trial(study, trial)
+        values = suggest_values(trial, plan.space.dimensions)
+
+        def report(value: float, fold: int, epoch: int) -> bool:
+            # Equal steps are compared with one another, whatever a trial's number of epochs.
+            trial.report(value, fold * n_epochs + epoch)
+            return trial.should_prune()
+
+        try:
+            score = trials.score(plan.space.settle(values), report)
+        except PrunedTrial:
+            raise optuna.TrialPruned from None
+        except (DataError, StorageError):
+            raise
+        except MedLoRAError as error:
+            trial.set_user_attr(ERROR, str(error))
+            raise
+        trial.set_user_attr(FOLDS, list(score.folds))
+        trial.set_user_attr(EPOCHS, list(score.best_epochs))
+        trial.set_user_attr(SECONDS, score.seconds)
+        return score.value
+
+    while not should_stop():
+        release_abandoned(study)
+        _tell_progress(plan, study, progress)
+        if not take_index(study, plan.n_trials):
+            return True
+        try:
+            study.optimize(objective, n_trials=1)
+        except StoppedTrial:
+            return False
+        except SupersededTrial:
+            continue
+        except (DataError, StorageError):
+            raise
+        except MedLoRAError:
+            # The table says why the trial failed; others may succeed.
+            continue
+    return False
+
+
+def _find_most_epochs(plan: TunePlan) -> int:
+    """The most epochs that a trial can have."""
+    epochs = plan.space.dimensions.get("epochs")
+    if isinstance(epochs, Choice):
+        return max(int(number) for number in epochs.options if number is not None)
+    return plan.space.base.epochs if epochs is None else int(epochs.high)
+
+
+def _tell_progress(plan: TunePlan, study: optuna.Study, progress: Progress) -> None:
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    failed = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if ERROR in trial.user_attrs
+    ]
+    n_done = min(len(done) + len(failed), plan.n_trials)
+    values = [t.value for t in done if t.state == TrialState.COMPLETE and t.value is not None]
+    better = min if plan.measure == "loss" else max
+    figures = {f"best_{plan.measure}": better(values)} if values else {}
+    progress("trials", n_done, plan.n_trials, **figures)
+
+
+def _run_best(
+    plan: TunePlan,
+    folder: TuneFolder,
+    results: StudyResult,
+    cache: ImageCache | NoCache,
+    fabric: Fabric,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> RunResult:
+    """The run with the best trial's settings, which is the first to read the test images."""
+    if results.best is None:
+        reasons = [row.error for row in results.trials if row.error]
+        raise SettingsError(
+            f"None of the {len(results.trials)} trials could be scored. The first one's reason: "
+            f"{reasons[0] if reasons else 'it was pruned'}"
+        )
+    folder.path.mkdir(parents=True, exist_ok=True)
+    place = folder.best
+    # Of several processes that finish together in one folder, one does it and the others wait.
+    with FileLock(folder.path / ".best.lock"):
+        if place.plan.is_file():
+            return resume_run(
+                place.path, cache=cache, fabric=fabric, progress=progress, should_stop=should_stop
+            )
+        run = replace(plan.run, settings=plan.space.settle(results.best.values))
+        return start_run(
+            run,
+            place.path,
+            cache=cache,
+            fabric=fabric,
+            progress=progress,
+            should_stop=should_stop,
+        )

@@ -1,0 +1,318 @@
+"""A study in a database: which trials are taken, by whom, and what is drawn for each.
+
+Every trial has an index. What is tried under an index follows from the seed and the index alone
+(for `tpe`, from the finished trials as well), so that an index that a killed process leaves open is
+done again by another with the same settings.
+"""
+
+import hashlib
+import logging
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from medlora.errors import SettingsError
+from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.space import Choice, Dimension, Value
+
+INDEX, OWNER, ERROR, FOLDS, EPOCHS, SECONDS = (
+    "index",
+    "owner",
+    "error",
+    "folds",
+    "best_epochs",
+    "seconds",
+)
+_PLAN = "plan"
+_BEAT_SECONDS = 30
+_SILENCE_SECONDS = 150
+_N_STARTUP = 5
+_N_ATTEMPTS = 6
+_PAUSE_SECONDS = 0.4
+
+
+class SupersededTrial(Exception):  # noqa: N818, it is no fault
+    """Another process has taken the same index a moment before."""
+
+
+class GridSampler(BaseSampler):
+    """The combination of a trial's index.
+
+    Args:
+        points: Every combination.
+    """
+
+    def __init__(self, points: Sequence[Mapping[str, Value]]) -> None:
+        self.points = points
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Nothing is drawn together."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing is drawn together."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The value in the combination."""
+        return self.points[trial.user_attrs[INDEX]][param_name]
+
+
+class IndexedSampler(BaseSampler):
+    """Another sampler, seeded anew for every trial, so that what it draws can be drawn again.
+
+    Args:
+        build: Makes the sampler from a seed.
+        seed: Seed of the whole study.
+    """
+
+    def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
+        self.build = build
+        self.seed = seed
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """As the other sampler does."""
+        return self._seed(trial, "").infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the other sampler does."""
+        sampler = self._seed(trial, "")
+        sampler.infer_relative_search_space(study, trial)
+        return sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """As the other sampler does."""
+        sampler = self._seed(trial, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _seed(self, trial: FrozenTrial, name: str) -> BaseSampler:
+        text = f"{self.seed}/{trial.user_attrs[INDEX]}/{name}"
+        return self.build(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
+
+
+@contextmanager
+def open_study(plan: TunePlan, folder: TuneFolder, data_sha256: str) -> Iterator[optuna.Study]:
+    """The study, made if it is not there yet, in which this process may take part.
+
+    Its connections to the database are closed at the end.
+
+    Args:
+        plan: What is searched.
+        folder: Where the database lies if it has no URL.
+        data_sha256: Digest of the images that trials are scored on.
+
+    Raises:
+        SettingsError: The database cannot be opened, or holds another search of that name.
+    """
+    # Alembic tells of every table that it makes.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    url = plan.storage or f"sqlite:///{folder.database.absolute().as_posix()}"
+    sampler: BaseSampler
+    if plan.sampler == "grid":
+        sampler = GridSampler(plan.space.list_points())
+    else:
+        sampler = IndexedSampler(_BUILDERS[plan.sampler], plan.seed)
+    pruner = (
+        optuna.pruners.MedianPruner(n_startup_trials=_N_STARTUP)
+        if plan.pruner == "median"
+        else optuna.pruners.NopPruner()
+    )
+    storage, study = _connect(url, plan, sampler, pruner)
+    try:
+        _check_plan(study, plan, data_sha256)
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _check_plan(study: optuna.Study, plan: TunePlan, data_sha256: str) -> None:
+    """Note what is searched, or see that it is the same."""
+    own = {**plan.describe(), "data_sha256": data_sha256}
+    kept = study.user_attrs.get(_PLAN)
+    if kept is None:
+        study.set_user_attr(_PLAN, own)
+    elif kept != own:
+        changed = [name for name in own if kept.get(name) != own[name]]
+        raise SettingsError(
+            f"The database holds another search under the name {plan.study!r}: its "
+            f"{', '.join(changed)} differ. Give this one another name with --study."
+        )
+
+
+def _connect(
+    url: str, plan: TunePlan, sampler: BaseSampler, pruner: optuna.pruners.BasePruner
+) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        storage = _open_storage(url)
+        higher_is_better = plan.measure != "loss"
+        study = optuna.create_study(
+            storage=storage,
+            study_name=plan.study,
+            sampler=sampler,
+            pruner=pruner,
+            direction="maximize" if higher_is_better else "minimize",
+            load_if_exists=True,
+        )
+        return storage, study
+    except (SQLAlchemyError, ImportError, optuna.exceptions.OptunaError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingsError(
+            f"The study's database cannot be opened: {reason}. Check --storage; PostgreSQL needs "
+            "pip install 'medlora[postgres]' and a URL such as postgresql+psycopg://host/name."
+        ) from error
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    """The database, with its tables made where they are missing."""
+    from sqlalchemy.exc import DBAPIError, IntegrityError
+
+    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    for n_left in reversed(range(_N_ATTEMPTS)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.RDBStorage(
+                    url,
+                    engine_kwargs=waiting,
+                    heartbeat_interval=_BEAT_SECONDS,
+                    grace_period=_SILENCE_SECONDS,
+                )
+        except DBAPIError as error:
+            # Of several processes that make the same tables all but one are told that they
+            # are there; the next attempt finds them.
+            is_race = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not is_race or not n_left:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def take_index(study: optuna.Study, n_trials: int) -> bool:
+    """Have a trial wait for the first index that nobody has; false where all are taken."""
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return True
+    taken = {trial.user_attrs[INDEX] for trial in trials if is_valid(trial)}
+    for index in range(n_trials):
+        if index not in taken:
+            study.enqueue_trial({}, user_attrs={INDEX: index, OWNER: describe_owner()})
+            return True
+    return False
+
+
+def begin_trial(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Note who works on a trial.
+
+    Raises:
+        SupersededTrial: Another process works on the same index, or has.
+    """
+    trial.set_user_attr(OWNER, describe_owner())
+    index = trial.user_attrs[INDEX]
+    for other in study.get_trials(deepcopy=False):
+        if other.number < trial.number and other.user_attrs[INDEX] == index and is_valid(other):
+            raise SupersededTrial
+
+
+def is_valid(trial: FrozenTrial) -> bool:
+    """Whether a trial counts: it waits, runs, or has come to a result, be it an error."""
+    return trial.state != TrialState.FAIL or ERROR in trial.user_attrs
+
+
+def release_abandoned(study: optuna.Study) -> None:
+    """Give free what processes of this machine held that are no longer there."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _is_gone(trial.user_attrs.get(OWNER, "")):
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                # Another process was faster, which is as good.
+                continue
+
+
+def suggest_values(trial: optuna.Trial, dimensions: Mapping[str, Dimension]) -> dict[str, Value]:
+    """The values to try."""
+    values: dict[str, Value] = {}
+    for key, each in dimensions.items():
+        if isinstance(each, Choice):
+            values[key] = trial.suggest_categorical(key, each.options)
+        elif each.is_whole:
+            step = int(each.step or 1)
+            values[key] = trial.suggest_int(
+                key, int(each.low), int(each.high), step=step, log=each.is_log
+            )
+        else:
+            values[key] = trial.suggest_float(
+                key, each.low, each.high, step=each.step, log=each.is_log
+            )
+    return values
+
+
+def describe_owner() -> str:
+    """This process, by machine and number, and when it began."""
+    return f"{socket.gethostname()} {os.getpid()} {_read_start(os.getpid())}"
+
+
+def _is_gone(owner: str) -> bool:
+    host, _, rest = owner.partition(" ")
+    number, _, start = rest.partition(" ")
+    if os.name != "posix" or host != socket.gethostname() or not number.isdigit():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    # The number may have been given to another process since.
+    return _read_start(int(number)) != start
+
+
+def _read_start(number: int) -> str:
+    """When a process began, where the system tells."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _build_tpe(seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=_N_STARTUP)
+
+
+_BUILDERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": _build_tpe,
+}

@@ -1,0 +1,240 @@
+"""Searches as a whole: exhaustive grids, blindness for test images, going on, sharing."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medlora.data.cache import NoCache
+from medlora.errors import SettingsError, UnreadableImagesError
+from medlora.runs.folder import RunPlan
+from medlora.task.file import load_task
+from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.search import run_search
+from medlora.tune.space import read_space
+from medlora.tune.trial import Trials
+from postgresql_server import run_postgresql
+from run_samples import (
+    assert_same_tensors,
+    read_tensors,
+    run_command,
+    write_images,
+    write_manifest,
+)
+
+HELD = {"backbone": "test_vit", "precision": "fp32", "epochs": 1, "batch_size": 8}
+GRID = HELD | {"learning_rate": [0.001, 0.02], "rank": [1, 4]}
+DRAWN = HELD | {"learning_rate": {"low": 1e-4, "high": 0.1, "log": True}, "rank": [1, 2, 4]}
+
+
+@pytest.fixture(autouse=True)
+def plain_pages(monkeypatch):
+    monkeypatch.setattr("medlora.runs.finishing.render_report", lambda content: content.title)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A manifest with a test split."""
+    folder = write_images(tmp_path_factory.mktemp("data"), 12)
+    rows = [
+        {
+            "path": str(path.relative_to(folder)),
+            "label": path.parent.name,
+            "split": "test" if int(path.stem) < 3 else "train",
+        }
+        for path in sorted(folder.glob("*/*.png"))
+    ]
+    return write_manifest(folder / "manifest.csv", rows)
+
+
+def search(data, folder, space=GRID, *, sampler="grid", n_trials=4, should_stop=None, **changes):
+    searched = read_space(space, "space.yaml")
+    run = RunPlan(str(data), searched.base, "tiny", weights="random")
+    plan = TunePlan(run, searched, sampler, n_trials=n_trials, **changes)
+    return run_search(
+        plan, TuneFolder(folder), cache=NoCache(), should_stop=should_stop or (lambda: False)
+    )
+
+
+def read_trials(folder):
+    with (folder / "trials.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [{key: row[key] for key in row if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def searched(data, tmp_path_factory):
+    """The folder of a finished grid; not to be written to."""
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    result = search(data, folder)
+    assert result.ended == "finished"
+    return folder
+
+
+def test_a_grid_is_tried_as_a_whole_and_its_best_trial_tested(searched) -> None:
+    rows = read_trials(searched)
+    tried = {(float(row["learning_rate"]), int(row["rank"])) for row in rows}
+    assert tried == {(rate, rank) for rate in (0.001, 0.02) for rank in (1, 4)}
+    assert [row["index"] for row in rows] == ["0", "1", "2", "3"]
+    assert {row["state"] for row in rows} == {"complete"}
+    results = json.loads((searched / "trials.json").read_text())
+    best = max(rows, key=lambda row: float(row["auroc"]))
+    assert results["best"]["values"]["learning_rate"] == float(best["learning_rate"])
+    task = load_task(searched / "best" / "task.safetensors")
+    assert task.card.training["learning_rate"] == float(best["learning_rate"])
+    # The best run is the best trial once more: the same images, the same score.
+    assert task.card.metrics["val"]["auroc"] == pytest.approx(results["best"]["score"])
+    evaluation = json.loads((searched / "best" / "evaluation.json").read_text())
+    assert (evaluation["split"], evaluation["all"]["n_images"]) == ("test", 6)
+    assert {path.name for path in searched.glob("*.svg")} >= {"parallel.svg"}
+
+
+def test_the_test_split_has_no_part_in_the_choice(data, searched, tmp_path) -> None:
+    """With unreadable test images every trial is the same, and only the final test fails."""
+    folder = tmp_path / "data"
+    shutil.copytree(data.parent, folder)
+    for path in folder.glob("*/00[0-2].png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(UnreadableImagesError, match="6 image"):
+        search(folder / "manifest.csv", tmp_path / "run")
+    assert read_trials(tmp_path / "run") == read_trials(searched)
+
+
+def test_flipped_test_labels_give_the_same_study(data, searched, tmp_path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data.parent, folder)
+    with (folder / "manifest.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    flipped = {"dark": "light", "light": "dark"}
+    for row in rows:
+        row["label"] = flipped[row["label"]] if row["split"] == "test" else row["label"]
+    search(write_manifest(folder / "manifest.csv", rows), tmp_path / "run")
+    assert read_trials(tmp_path / "run") == read_trials(searched)
+    assert_same_tensors(read_tensors(tmp_path / "run/best"), read_tensors(searched / "best"))
+
+
+def test_a_stopped_search_goes_on_to_the_same_result(data, tmp_path) -> None:
+    options = {"sampler": "tpe", "n_trials": 7, "n_folds": 2}
+    whole = search(data, tmp_path / "whole", DRAWN, **options)
+    left = iter([False] * 12)
+    first = search(data, tmp_path / "cut", DRAWN, should_stop=lambda: next(left, True), **options)
+    assert first.ended == "stopped"
+    assert len(first.results.trials) < 7
+    again = search(data, tmp_path / "cut", DRAWN, **options)
+    assert again.ended == "finished"
+    assert read_trials(tmp_path / "cut") == read_trials(tmp_path / "whole")
+    assert all(len(row.folds) == 2 for row in whole.results.trials)
+    assert_same_tensors(read_tensors(tmp_path / "cut/best"), read_tensors(tmp_path / "whole/best"))
+
+
+def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatch) -> None:
+    ends = iter([0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.95])
+
+    def score(trials, settings, report):
+        from medlora.tune.trial import PrunedTrial, TrialScore
+
+        end = next(ends)
+        for epoch in (1, 2):
+            if report(end, 0, epoch):
+                raise PrunedTrial
+        return TrialScore((end,), (2,), 1.0)
+
+    monkeypatch.setattr(Trials, "score", score)
+    result = search(data, tmp_path / "run", DRAWN, sampler="random", n_trials=7)
+    states = [row.state for row in result.results.trials]
+    assert states == ["complete"] * 5 + ["pruned", "complete"]
+    assert result.results.best.index == 6
+    monkeypatch.undo()
+    monkeypatch.setattr("medlora.runs.finishing.render_report", lambda content: content.title)
+    space = HELD | {"optimizer": "sgd", "epochs": 3, "learning_rate": [0.001, 1e5]}
+    result = search(data, tmp_path / "faulty", space, pruner="none")
+    complete, failed = result.results.trials
+    assert (complete.state, failed.state) == ("complete", "failed")
+    assert "loss" in failed.error
+    assert "loss" in read_trials(tmp_path / "faulty")[1]["error"]
+    assert result.results.best.index == 0
+    with pytest.raises(SettingsError, match=r"None of the 2 trials could be scored\. The first"):
+        search(data, tmp_path / "none", space | {"learning_rate": [2e5, 1e5]})
+
+
+def test_another_search_does_not_mix_with_one(data, searched) -> None:
+    with pytest.raises(SettingsError, match="holds another search: its sampler differ"):
+        search(data, searched, sampler="random")
+
+
+def start_process(data, folder, space):
+    command = [sys.executable, "-m", "medlora.cli.main", "tune", data, "--space", space]
+    command += ["--sampler", "random", "--trials", "6", "--weights", "random", "-o", folder]
+    source = Path(__file__).resolve().parents[2] / "src"
+    cache = {"MEDLORA_CACHE": str(folder.parent / "cache"), "PYTHONPATH": str(source)}
+    return subprocess.Popen(
+        [str(word) for word in command],
+        env=os.environ | cache,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_share_a_study_and_one_may_be_killed(data, tmp_path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(json.dumps(DRAWN))
+    folder = tmp_path / "run"
+    doomed = start_process(data, folder, space)
+    # Killed without warning, in the middle of a trial.
+    while not (folder / "study.db").exists() and doomed.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    doomed.kill()
+    doomed.communicate()
+    pair = [start_process(data, folder, space) for _ in range(2)]
+    errors = [process.communicate()[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], errors
+    rows = read_trials(folder)
+    assert [row["index"] for row in rows] == [str(index) for index in range(6)]
+    alone = search(data, tmp_path / "alone", DRAWN, sampler="random", n_trials=6)
+    expected = [row.values["learning_rate"] for row in alone.results.trials]
+    assert [float(row["learning_rate"]) for row in rows] == expected
+    assert (folder / "best" / "task.safetensors").is_file()
+
+
+def test_a_postgresql_server_holds_a_study(data, tmp_path) -> None:
+    with run_postgresql() as url:
+        first = search(data, tmp_path / "one", sampler="grid", storage=url, study="shared")
+        second = search(data, tmp_path / "two", sampler="grid", storage=url, study="shared")
+    assert first.ended == second.ended == "finished"
+    assert read_trials(tmp_path / "one") == read_trials(tmp_path / "two")
+    assert not (tmp_path / "one" / "study.db").exists()
+
+
+def test_the_command(data, tmp_path, monkeypatch, own_cache, capsys) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(json.dumps(GRID))
+    folder = tmp_path / "run"
+    command = ("tune", data, "--space", space, "--weights", "random", "-o", folder)
+    assert run_command(monkeypatch, *command, "--sampler", "grid") == 0
+    shown = capsys.readouterr()
+    assert "4 of 4 trials (4 complete), best first" in shown.out
+    assert "trials: 4 of 4 done best_auroc=" in shown.err
+    assert "All test images" in shown.out
+    assert str(folder / "best" / "task.safetensors") in shown.out.replace("\n", "")
+    assert run_command(monkeypatch, "tune", "--resume", folder) == 0
+    assert "4 of 4 trials" in capsys.readouterr().out
+    for arguments, fault in (
+        (("tune", data), "Give DATA and --space FILE to start a search"),
+        (("tune", data, "--resume", folder), "--resume FOLDER goes on with what is there"),
+        (("tune", "--resume", tmp_path / "none"), "holds no search to go on with"),
+        ((*command, "--sampler", "grid", "--trials", 3), "A grid is tried as a whole"),
+        ((*command, "--sampler", "best"), "sampler must be one of grid, random, tpe"),
+    ):
+        assert run_command(monkeypatch, *arguments) == 2
+        assert fault in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run_command(monkeypatch, *command) == 2
+    assert "pip install 'medlora[tune]'" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+import re
+
+import pytest
+
+from medlora.errors import SettingsError
+from medlora.tune.space import Choice, Range, list_fields, read_space
+
+GOOD = {
+    "backbone": "test_vit",
+    "epochs": [3, 10],
+    "learning_rate": {"low": "1e-4", "high": 0.01, "log": True},
+    "rank": {"low": 1, "high": 9, "step": 4},
+    "targets": ["default", ["conv", "mlp"]],
+    "class_weights": ["none", "balanced"],
+    "train_norm": [False, True],
+    "alpha": [None, 8],
+    "augmentation.noise": {"low": 0, "high": 0.1, "step": 0.05},
+    "augmentation.flip_horizontal": True,
+}
+
+
+def test_every_setting_can_be_named() -> None:
+    names = list_fields()
+    assert {"rank", "dropout", "optimizer", "augmentation.rotation_degrees"} <= names.keys()
+    assert "augmentation" not in names
+
+
+def test_a_space_holds_and_varies() -> None:
+    space = read_space(GOOD, "space.yaml")
+    assert space.base.backbone == "test_vit"
+    assert space.base.augmentation.flip_horizontal
+    assert space.dimensions["epochs"] == Choice((3, 10))
+    assert space.dimensions["learning_rate"] == Range(1e-4, 0.01, None, True, False)
+    assert space.dimensions["rank"] == Range(1, 9, 4, False, True)
+    assert space.dimensions["targets"] == Choice(("default", "conv,mlp"))
+    assert space.dimensions["alpha"] == Choice((None, 8.0))
+    settings = space.settle(
+        {"epochs": 10, "targets": "conv,mlp", "augmentation.noise": 0.05, "alpha": None}
+    )
+    assert (settings.epochs, settings.targets, settings.alpha) == (10, ("conv", "mlp"), None)
+    assert settings.augmentation.noise == 0.05
+    assert settings.augmentation.flip_horizontal
+
+
+def test_a_grid_has_every_combination_once() -> None:
+    space = read_space(
+        {
+            "rank": {"low": 1, "high": 3},
+            "dropout": {"low": 0.0, "high": 0.2, "step": 0.1},
+            "optimizer": ["adam", "sgd"],
+        },
+        "space.yaml",
+    )
+    points = space.list_points()
+    assert len(points) == len({tuple(point.items()) for point in points}) == 3 * 3 * 2
+    assert points[0] == {"rank": 1, "dropout": 0.0, "optimizer": "adam"}
+    assert points[-1] == {"rank": 3, "dropout": 0.2, "optimizer": "sgd"}
+    with pytest.raises(SettingsError, match="'learning_rate' is a range without a step"):
+        read_space(GOOD, "space.yaml").list_points()
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ([], "must hold names of settings"),
+        ({"rnak": [1, 2]}, "there is no setting 'rnak'. Is 'rank' meant?"),
+        ({"zzz": [1, 2]}, "there is no setting 'zzz'. There are alpha, augmentation.brightness"),
+        ({"augmentation": [1]}, "there is no setting 'augmentation'"),
+        ({7: [1]}, "there is no setting 7"),
+        ({"rank": 4}, "varies nothing"),
+        ({"rank": []}, "rank: the list is empty"),
+        ({"rank": [1, 1]}, "rank: 1 is there twice"),
+        ({"rank": [1, "two"]}, "rank: must be a whole number, not 'two'"),
+        ({"rank": [1, 2.5]}, "rank: must be a whole number, not 2.5"),
+        ({"rank": [True]}, "rank: must be a whole number, not True"),
+        ({"rank": [0, 1]}, "rank: rank must be in [1, 65536], not 0"),
+        ({"train_norm": [1]}, "train_norm: must be true or false, not 1"),
+        ({"dropout": ["much"]}, "dropout: must be a number, not 'much'"),
+        ({"backbone": [4]}, "backbone: must be text, not 4"),
+        ({"targets": [4]}, "targets: must be names, joined by commas"),
+        ({"optimizer": ["adam", "lion"]}, "optimizer: optimizer must be one of adamw, adam, sgd"),
+        ({"optimizer": "lion", "rank": [1]}, "optimizer: optimizer must be one of"),
+        ({"rank": {"low": 1}}, "rank: a range has 'low' and 'high'"),
+        ({"rank": {"low": 1, "high": 2, "stp": 1}}, "rank: a range has 'low' and 'high'"),
+        ({"rank": {"low": 4, "high": 4}}, "rank: 'low' must be below 'high', not 4 and 4"),
+        ({"rank": {"low": 1, "high": 4, "step": 0}}, "rank: 'step' must be above 0"),
+        (
+            {"rank": {"low": 1, "high": 4, "step": 1, "log": True}},
+            "rank: 'step' must be above 0, and does not go with 'log: true'",
+        ),
+        ({"dropout": {"low": 0, "high": 0.5, "log": True}}, "'low' must be above 0 where 'log'"),
+        ({"dropout": {"low": 0, "high": 1}}, "dropout: dropout must be in [0, 1), not 1.0"),
+        ({"optimizer": {"low": 1, "high": 2}}, "optimizer: this setting is no number"),
+        ({"augmentation.noise": [2]}, "augmentation.noise: Augmentation noise must be in [0, 1]"),
+        ({"seed": [0, 1]}, "seed cannot vary"),
+        ({"val_fraction": {"low": 0.1, "high": 0.2}}, "val_fraction cannot vary"),
+    ],
+)
+def test_faults_are_named(values, fault) -> None:
+    with pytest.raises(SettingsError, match=rf"^space\.yaml.*{re.escape(fault)}"):
+        read_space(values, "space.yaml")
