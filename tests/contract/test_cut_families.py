@@ -8,6 +8,7 @@ from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
 from medlora.backbones.cutting import BEHIND, NetworkCut
 from medlora.backbones.spec import find_chain
+from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from tests.contract.family_samples import SETTINGS, SIDE, draw_backbone
 
@@ -17,15 +18,15 @@ each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], i
 
 @each_dtype
 @each_family
-@torch.inference_mode()
 def test_two_parts_compute_what_the_whole_does_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     network = copy_network(draw_backbone(name).model, dtype, share=True).eval()
     chain = find_chain(network)
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(dtype)
-    expected = network(images)
-    for place in (chain[0], chain[1], chain[len(chain) // 2], chain[-1], BEHIND):
-        cut = NetworkCut(network, place, chain, (3, SIDE, SIDE))
-        assert torch.equal(cut.finish(cut.start(images), dtype), expected), place
+    with torch.inference_mode():
+        expected = network(images)
+        for place in (chain[0], chain[1], chain[len(chain) // 2], chain[-1], BEHIND):
+            cut = NetworkCut(network, place, chain, (3, SIDE, SIDE))
+            assert torch.equal(cut.finish(cut.start(images), dtype), expected), place
 
 
 def differentiate(model: TaskModel, logits: Tensor) -> dict[str, Tensor]:
@@ -53,6 +54,22 @@ def test_training_above_the_cut_sees_the_same_bits(name, with_norms, dtype) -> N
     assert model.cut is not None and model.cut.place != BEHIND
     hidden = model.start(images)
     assert not hidden.requires_grad
+    whole, parts = model(images), model(hidden, is_started=True)
+    assert torch.equal(whole, parts)
+    expected, found = differentiate(model, whole), differentiate(model, parts)
+    for key in expected:
+        assert torch.equal(expected[key], found[key]), key
+
+
+@each_dtype
+def test_factorised_layers_are_trained_on_what_the_convolutions_gave(dtype: torch.dtype) -> None:
+    backbone = draw_backbone("vgg11.features")
+    settings = plan_factorised(backbone, rank=2)
+    model = TaskModel(backbone, 3, method="factorised", factorised=settings, dtype=dtype)
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    hidden = model.start(images)
+    assert model.cut is not None and model.cut.place == "pre_logits"
+    assert hidden.shape[:2] == (2, 512) and hidden.dtype == dtype
     whole, parts = model(images), model(hidden, is_started=True)
     assert torch.equal(whole, parts)
     expected, found = differentiate(model, whole), differentiate(model, parts)

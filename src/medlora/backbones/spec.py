@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import timm
+import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
@@ -32,12 +33,15 @@ class FamilyRule:
             them; the set `default` is used where none is asked for.
         chain: Patterns of modules that are called one after another, each on nothing but the
             answer of the one before; what comes before the first of them is part of the chain.
+        channels_last: Whether it computes faster on images whose channels vary fastest in
+            memory, as networks of convolutions do: a fifth, measured on a processor with bf16.
     """
 
     name: str
     class_names: tuple[str, ...]
     targets: dict[str, tuple[str, ...]]
     chain: tuple[str, ...]
+    channels_last: bool = False
 
 
 FAMILIES = (
@@ -89,18 +93,21 @@ FAMILIES = (
             "conv": ("stages.*.conv_dw",),
         },
         chain=("stages.*.blocks.*",),
+        channels_last=True,
     ),
     FamilyRule(
         "vgg",
         ("VGG",),
         {"default": ("features.*",), "conv": ("features.*",), "fc": ("pre_logits.fc*",)},
         chain=("features.*", CONNECTED),
+        channels_last=True,
     ),
     FamilyRule(
         "resnet",
         ("ResNet",),
         {"default": ("layer*.conv?",), "conv": ("layer*.conv?",)},
         chain=("layer*.*",),
+        channels_last=True,
     ),
     FamilyRule(
         "densenet",
@@ -110,6 +117,7 @@ FAMILIES = (
             "conv": ("features.denseblock*.conv?", "features.transition*.conv"),
         },
         chain=("features.*",),
+        channels_last=True,
     ),
     FamilyRule(
         "efficientnet",
@@ -121,6 +129,7 @@ FAMILIES = (
             "conv": ("blocks.*.conv_pw", "blocks.*.conv_pwl", "blocks.*.conv_dw", "conv_head"),
         },
         chain=("blocks.*.*",),
+        channels_last=True,
     ),
 )
 
@@ -183,6 +192,13 @@ def find_chain(model: nn.Module) -> tuple[str, ...]:
             for pattern in family.chain
         )
     )
+
+
+def find_memory_format(model: nn.Module) -> torch.memory_format:
+    """The layout of images that a timm model computes fastest on; as they are if unknown."""
+    family = find_family(model)
+    is_last = family is not None and family.channels_last
+    return torch.channels_last if is_last else torch.preserve_format
 
 
 def read_preprocessing(model: nn.Module) -> Preprocessing:

@@ -12,7 +12,7 @@ from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
 from medlora.backbones.cutting import NetworkCut, find_cut
 from medlora.backbones.linear import freeze_linears
-from medlora.backbones.spec import choose_patterns, find_chain
+from medlora.backbones.spec import choose_patterns, find_chain, find_memory_format
 from medlora.backbones.weights import Backbone
 from medlora.errors import BackboneError, TargetError, TaskFileError
 from medlora.lora.attach import attach_adapters, collect_matrices, find_targets
@@ -91,6 +91,7 @@ class TaskModel(nn.Module):
         self.head = nn.Linear(n_features, n_classes)
         # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
+        self._memory_format = find_memory_format(backbone.model)
         self._chain = find_chain(backbone.model)
         self._image_shape = (3, *backbone.preprocessing.size)
 
@@ -115,7 +116,7 @@ class TaskModel(nn.Module):
             if is_started and self.cut:
                 features = self.cut.finish(inputs, self.dtype)
             else:
-                features = self.network(inputs.to(self.dtype))
+                features = self.network(self._lay_out(inputs))
         return features.float()
 
     @cached_property
@@ -145,7 +146,11 @@ class TaskModel(nn.Module):
                 "without --cache-features."
             )
         with self._autocast(images):
-            return self.cut.start(images.to(self.dtype))
+            return self.cut.start(self._lay_out(images))
+
+    def _lay_out(self, images: Tensor) -> Tensor:
+        """Images in the type and memory layout that the network computes in."""
+        return images.to(self.dtype, memory_format=self._memory_format)
 
     def _autocast(self, inputs: Tensor) -> torch.autocast:
         return torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.mixes_types)

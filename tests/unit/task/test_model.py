@@ -251,3 +251,19 @@ def test_normalisations_are_found_by_their_parameters() -> None:
         "2.1.weight",
     )
     assert find_normalisations(nn.LayerNorm(4)) == ("weight", "bias")
+
+
+@pytest.mark.parametrize(("name", "is_last"), [(RESNET, True), (VIT, False)])
+def test_convolutions_see_channels_last_and_answer_alike(name: str, is_last: bool) -> None:
+    model, images = make_model(name), draw_images(2)
+    seen = []
+    model.network.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    with torch.inference_mode():
+        features = model.extract_features(images)
+        plain = model.network(images)
+        model.start(images)
+    assert seen == [is_last, False, is_last]
+    assert (features - plain).abs().max() <= 1e-5 * plain.abs().max()
+    assert torch.equal(features, plain) or is_last
