@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.deployment_table import render_deployment
+from benchmarks.feature_cache_table import render_feature_cache
 from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.model_zoo_table import render_model_zoo
@@ -32,6 +33,7 @@ Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
     "deployment": render_deployment,
+    "feature-cache": render_feature_cache,
     "melo": render_melo,
     "mixed-tasks": render_mixed_tasks,
     "model-zoo": render_model_zoo,
