@@ -28,6 +28,7 @@ from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
 from benchmarks.sizes_table import render_sizes
 from benchmarks.training_speed_table import render_training_speed
+from benchmarks.vgg16_lora_table import render_vgg16_lora
 
 Renderer = Callable[[dict[str, Any]], str]
 
@@ -40,6 +41,7 @@ RENDERERS: dict[str, Renderer] = {
     "real-tasks": render_real_tasks,
     "sizes": render_sizes,
     "training-speed": render_training_speed,
+    "vgg16-lora": render_vgg16_lora,
 }
 
 START = re.compile(r"^<!-- generated: (?P<name>[A-Za-z0-9_-]+) -->$")

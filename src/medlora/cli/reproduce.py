@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from medlora.cli.outcome import EXIT_STOPPED
+from medlora.cli.reproduce_vgg16 import reproduce_vgg16
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
@@ -23,6 +24,9 @@ app = typer.Typer(help="Published experiments, done again.", no_args_is_help=Tru
 @app.callback()
 def _group() -> None:
     """Published experiments, done again."""
+
+
+app.command("vgg16-lora")(reproduce_vgg16)
 
 
 @app.command("melo")

@@ -162,8 +162,8 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     for places in members:
         seeds = [runs[place].plan.settings.seed for place in places]
         if len(set(seeds)) < len(seeds):
-            names = ", ".join(str(runs[place].place) for place in places)
-            raise DataError(f"Runs of one method have one seed: {names}. Name each run once.")
+            twice = ", ".join(str(runs[place].place) for place in places)
+            raise DataError(f"Runs of one method have one seed: {twice}. Name each run once.")
     firsts = [runs[places[0]] for places in members]
     choices: list[list[str]] = [
         [str(run.card.method) for run in firsts],

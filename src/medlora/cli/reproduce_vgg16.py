@@ -1,0 +1,90 @@
+"""`medlora reproduce vgg16-lora`: low-rank layers in VGG16, as published and done right."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medlora.cli.outcome import EXIT_STOPPED
+from medlora.cli.terminal import (
+    CacheOption,
+    CacheSizeOption,
+    PrecisionOption,
+    StopSignal,
+    open_cache,
+    show_progress,
+)
+
+MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision", "auroc": "AUROC"}
+
+
+def reproduce_vgg16(
+    data: Annotated[Path, typer.Option(help="Brain-tumour MRI: folders Training and Testing.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder of the runs; what is finished there is not done again.")
+    ] = Path("runs/vgg16-lora"),
+    parts: Annotated[
+        str,
+        typer.Option(
+            help="Of published, grid, rank, method, backbone, balance, preparation, by commas; "
+            "else all."
+        ),
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    precision: PrecisionOption = "auto",
+    cache_dir: CacheOption = None,
+    cache_size: CacheSizeOption = 20.0,
+) -> None:
+    """VGG16-LoRA's experiment on brain tumours: as published, and done right.
+
+    The settings are chosen on validation images that come out of Training; the test images are
+    looked at by finished runs alone. Stop it at any time; the same command goes on.
+    """
+    from medlora.experiments.vgg16_lora import read_vgg16, run_vgg16
+    from medlora.experiments.vgg16_trials import Vgg16Plan
+    from medlora.runs.folder import write_json
+
+    plan = Vgg16Plan(
+        data=data,
+        parts=tuple(part.strip() for part in parts.split(",") if part.strip()),
+        seeds=tuple(range(seeds)),
+        precision=precision,
+    )
+    with show_progress() as progress:
+        finished = run_vgg16(
+            plan,
+            output,
+            cache=open_cache(cache_dir, cache_size),
+            progress=progress,
+            should_stop=StopSignal(),
+        )
+    if not finished:
+        typer.echo("stopped; the same command goes on.", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+    result = read_vgg16(plan, output)
+    write_json(output / "vgg16-lora.json", result)
+    _print_parts(result)
+    typer.echo(f"all figures {output / 'vgg16-lora.json'}")
+
+
+def _print_parts(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from medlora.experiments.melo_layout import average_estimates
+
+    console = Console()
+    for part in result["parts"]:
+        table = Table(title=part["title"])
+        for column in ("trial", "test images", "published", *MEASURES.values()):
+            table.add_column(column, overflow="fold")
+        groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in part["rows"]:
+            groups.setdefault((row["name"], row["n_images"]), []).append(row)
+        for (name, n_images), rows in groups.items():
+            means = [average_estimates([row["metrics"][key] for row in rows]) for key in MEASURES]
+            cells = [f"{mean[0]:.3f}" if mean else "undef." for mean in means]
+            table.add_row(name, str(n_images), rows[0]["published"], *cells)
+        console.print(table, highlight=False)
+        for constant in dict.fromkeys(row["constant"] for row in part["rows"] if row["constant"]):
+            console.print(constant, markup=False, highlight=False)

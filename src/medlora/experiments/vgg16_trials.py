@@ -1,0 +1,295 @@
+"""What the experiment on low-rank layers in VGG16 consists of: every trial, and the paper's grid.
+
+Reference:
+    Enhancing Brain Tumor Classification: VGG16 with Low-Rank Adaptation (LoRA).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medlora.data.augment import Augmentation
+from medlora.errors import SettingsError
+from medlora.experiments.arms import Arm
+from medlora.runs.folder import RunPlan
+from medlora.train.settings import TrainSettings
+from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.space import Choice, Range, Space
+
+PRINTED = "vgg16_seed.features"
+PRETRAINED = "vgg16.features"
+RANK = 8
+PART_NAMES = {
+    "published": "As published: the printed network, no pretrained weights, factorised, rank 8",
+    "grid": "The paper's grid on pretrained convolutions, chosen on validation images",
+    "rank": "Ranks of the factorised layers",
+    "method": "Methods on VGG16's convolutions",
+    "backbone": "Other backbones",
+    "balance": "Weighted loss and resampling",
+    "preparation": "Augmentation and contrast",
+}
+_NOTE = "An experiment's run; not for use on patients."
+_AUGMENTATION = Augmentation(
+    rotation_degrees=15.0,
+    flip_horizontal=True,
+    shift_fraction=0.05,
+    scale_fraction=0.15,
+    contrast=0.3,
+    brightness=0.2,
+    noise=0.02,
+)
+# The three convolutions of VGG16's last block, by their places in timm's `features`.
+_LAST_CONVOLUTIONS = ("features.24", "features.26", "features.28")
+# Lasting views of each image: what is frozen is computed once for each of them.
+_VIEWS = 4
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of the paper's tables.
+
+    Attributes:
+        learning_rate: Of the optimiser.
+        batch_size: Images of a step.
+        optimizer: `adam`, `adamw` or `sgd`.
+        epochs: Passes over the training images.
+        accuracy: As the paper gives it.
+    """
+
+    learning_rate: float
+    batch_size: int
+    optimizer: Any
+    epochs: int
+    accuracy: str
+
+
+PUBLISHED = (
+    PublishedRow(0.001, 32, "adam", 10, ".25 (baseline; recall and precision .25, AUROC .49)"),
+    PublishedRow(0.001, 16, "adam", 3, "29.19 %"),
+    PublishedRow(0.001, 32, "adam", 3, "29.19 %"),
+    PublishedRow(0.001, 64, "adam", 3, "29.19 %"),
+    PublishedRow(0.005, 64, "adam", 3, "25.38 %"),
+    PublishedRow(0.01, 32, "adam", 3, "25.38 %"),
+    PublishedRow(0.001, 16, "adam", 10, "0.25"),
+    PublishedRow(0.001, 16, "adamw", 3, "25.38 % (29.19 % in the text)"),
+    PublishedRow(0.001, 16, "sgd", 3, "25.38 % (29.19 % in the text)"),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of training within a part of the experiment.
+
+    Attributes:
+        part: Key of `PART_NAMES`.
+        name: What is special about it, in words.
+        arm: How it is trained.
+        weights: The checkpoint that is asked for; None to look for it.
+        published: The paper's own figure; empty where it has none.
+    """
+
+    part: str
+    name: str
+    arm: Arm
+    weights: str | None = None
+    published: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Its folder below the experiment's."""
+        words = "".join(sign if sign.isalnum() else "-" for sign in self.name)
+        return f"{self.part}/{words.strip('-')}"
+
+
+@dataclass(frozen=True)
+class Vgg16Plan:
+    """What to run.
+
+    Attributes:
+        data: Brain-tumour MRI as class folders with Training and Testing.
+        parts: Keys of `PART_NAMES`; all where empty.
+        seeds: Seeds of every trial but those of the grid, which have the first.
+        precision: `auto`, `bf16` or `fp32`.
+
+    Raises:
+        SettingsError: A part is unknown, or there is no seed.
+    """
+
+    data: Path
+    parts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    precision: Any = "auto"
+
+    def __post_init__(self) -> None:
+        """Check names and seeds."""
+        for part in self.parts:
+            if part not in PART_NAMES:
+                raise SettingsError(
+                    f"There is no part {part!r}; there are {', '.join(PART_NAMES)}."
+                )
+        if not self.seeds:
+            raise SettingsError("One seed at least is needed.")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The parts to run; the grid before those that are built on its choice."""
+        return tuple(part for part in PART_NAMES if not self.parts or part in self.parts)
+
+
+def plan_grid(plan: Vgg16Plan) -> TunePlan:
+    """The paper's grid as a search on validation images: 54 combinations."""
+    base = TrainSettings(
+        method="factorised",
+        backbone=PRETRAINED,
+        rank=RANK,
+        schedule="constant",
+        warmup_fraction=0.0,
+        weight_decay=0.0,
+        precision=plan.precision,
+        seed=plan.seeds[0],
+    )
+    dimensions: dict[str, Choice | Range] = {
+        "learning_rate": Choice((0.001, 0.005, 0.01)),
+        "batch_size": Choice((16, 32, 64)),
+        "optimizer": Choice(("adam", "adamw", "sgd")),
+        "epochs": Choice((3, 10)),
+    }
+    space = Space(base, dimensions, "the paper's grid")
+    return TunePlan(
+        replace(plan_run(plan), settings=base, name="vgg16-lora-grid"),
+        space,
+        sampler="grid",
+        n_trials=len(space.list_points()),
+        pruner="none",
+    )
+
+
+def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
+    """The trials of a part; those after the grid start from its best settings.
+
+    Raises:
+        SettingsError: The part needs the grid, and the grid is not finished.
+    """
+    if part == "published":
+        return list(_list_published(plan))
+    if part == "backbone":
+        return list(_list_backbones(plan))
+    best = read_best(folder)
+    if part == "rank":
+        return [
+            _vary(plan, part, f"rank {rank}", best, rank=rank) for rank in (1, 2, 4, 8, 16, 32, 64)
+        ]
+    if part == "balance":
+        return [
+            _vary(plan, part, "none", best),
+            _vary(plan, part, "weighted loss", best, class_weights="balanced"),
+            _vary(plan, part, "resampling", best, sampling="balanced"),
+        ]
+    if part == "preparation":
+        views = {"augmentation": _AUGMENTATION, "views": _VIEWS}
+        return [
+            _vary(plan, part, "neither", best),
+            _vary(plan, part, "augmentation", best, **views),
+            _vary(plan, part, "equalisation", best, contrast="equalize"),
+            _vary(plan, part, "CLAHE", best, contrast="clahe"),
+            _vary(plan, part, "CLAHE and augmentation", best, contrast="clahe", **views),
+        ]
+    return list(_list_methods(plan, best))
+
+
+def _list_published(plan: Vgg16Plan) -> Iterator[Trial]:
+    for row in PUBLISHED:
+        settings = TrainSettings(
+            method="factorised",
+            backbone=PRINTED,
+            rank=RANK,
+            batch_size=row.batch_size,
+            optimizer=row.optimizer,
+            epochs=row.epochs,
+            schedule="constant",
+            warmup_fraction=0.0,
+            weight_decay=0.0,
+            precision=plan.precision,
+        )
+        name = f"{row.optimizer} {row.learning_rate:g}, batch {row.batch_size}, {row.epochs} epochs"
+        arm = Arm(settings, (row.learning_rate,), row.epochs, plan.seeds)
+        yield Trial("published", name, arm, weights="random", published=row.accuracy)
+
+
+def _list_methods(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
+    """Each with three rates to choose from, a factor of about three apart."""
+    common = TrainSettings(
+        backbone=PRETRAINED,
+        label_smoothing=0.05,
+        augmentation=_AUGMENTATION,
+        precision=plan.precision,
+    )
+    factorised = replace(
+        best, augmentation=_AUGMENTATION, views=_VIEWS, label_smoothing=0.05, schedule="cosine"
+    )
+    rate = best.resolve().learning_rate or 1e-3
+    cases: tuple[tuple[str, TrainSettings, tuple[float, ...], int], ...] = (
+        ("factorised", factorised, (rate / 10, rate / 3, rate), 20),
+        ("linear probe", replace(common, method="linear", views=_VIEWS), (1e-2, 3e-2, 1e-1), 30),
+        (
+            "lora, last block of convolutions",
+            replace(common, targets=_LAST_CONVOLUTIONS, views=_VIEWS),
+            (1e-3, 3e-3, 1e-2),
+            6,
+        ),
+        ("lora, all convolutions", replace(common, targets=("conv",)), (1e-3, 3e-3, 1e-2), 3),
+        ("full", replace(common, method="full"), (1e-5, 3e-5, 1e-4), 3),
+    )
+    for name, settings, rates, epochs in cases:
+        arm = Arm(replace(settings, epochs=epochs), rates, max(1, epochs // 3), plan.seeds)
+        yield Trial("method", name, arm)
+
+
+def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
+    for backbone, rates, epochs in (
+        ("tf_efficientnet_lite0", (1e-3, 3e-3, 1e-2), 3),
+        ("vit_tiny_patch16_224", (1e-3, 3e-3, 1e-2), 3),
+        ("vit_base_patch16_clip_quickgelu_224.openai", (3e-4, 1e-3, 3e-3), 3),
+    ):
+        settings = TrainSettings(
+            backbone=backbone,
+            epochs=epochs,
+            label_smoothing=0.05,
+            augmentation=_AUGMENTATION,
+            precision=plan.precision,
+        )
+        arm = Arm(settings, rates, 1, plan.seeds)
+        yield Trial("backbone", f"lora on {backbone}", arm)
+
+
+def _vary(plan: Vgg16Plan, part: str, name: str, best: TrainSettings, **changes: Any) -> Trial:
+    settings = replace(best, **changes)
+    rate = best.resolve().learning_rate or 0.0
+    return Trial(part, name, Arm(settings, (rate,), best.epochs, plan.seeds))
+
+
+def plan_run(plan: Vgg16Plan) -> RunPlan:
+    """What all runs share."""
+    return RunPlan(
+        data=str(plan.data.resolve()),
+        settings=TrainSettings(),
+        name="vgg16-lora",
+        note=_NOTE,
+        command="medlora reproduce vgg16-lora",
+    )
+
+
+def read_best(folder: Path) -> TrainSettings:
+    """The settings of the grid's best trial.
+
+    Raises:
+        SettingsError: The grid is not finished.
+    """
+    best = TuneFolder(folder / "grid").best
+    if not best.report.is_file():
+        raise SettingsError(
+            f"{folder / 'grid'} holds no finished grid, which the other parts start from. Run the "
+            "part 'grid' first."
+        )
+    return RunPlan.from_dict(best.read_record()["plan"]).settings

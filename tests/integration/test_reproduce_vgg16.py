@@ -1,0 +1,65 @@
+"""`medlora reproduce vgg16-lora` on a small VGG and a few pictures."""
+
+import json
+
+import pytest
+
+from medlora.errors import SettingsError
+from medlora.experiments import vgg16_trials
+from medlora.experiments.vgg16_trials import PUBLISHED, Vgg16Plan, list_trials, plan_grid
+from run_samples import run_command, write_images
+
+PARTS = ("reproduce", "vgg16-lora", "--precision", "fp32")
+
+
+@pytest.fixture
+def command(monkeypatch, own_cache):
+    monkeypatch.setattr(vgg16_trials, "PRINTED", "vgg11.features")
+    monkeypatch.setattr(vgg16_trials, "PUBLISHED", PUBLISHED[1:2])
+    return lambda *arguments: run_command(monkeypatch, *PARTS, *arguments)
+
+
+def test_the_published_part_ends_in_a_table_and_is_not_done_again(
+    command, tmp_path, capsys
+) -> None:
+    data = write_images(tmp_path / "images", n_per_class=8)
+    given = ("--data", data, "--output", tmp_path / "runs", "--parts", "published")
+    assert command(*given) == 0
+    found = json.loads((tmp_path / "runs" / "vgg16-lora.json").read_text())
+    rows = found["parts"][0]["rows"]
+    assert {row["published"] for row in rows} == {PUBLISHED[1].accuracy}
+    assert found["grid"] is None
+    assert "29.19" in capsys.readouterr().out
+    reports = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/report.html")}
+    assert len(reports) == 1
+    assert command(*given) == 0
+    assert reports == {path: path.stat().st_mtime_ns for path in reports}
+
+
+def test_parts_that_build_on_the_grid_say_so(command, tmp_path, capsys) -> None:
+    data = write_images(tmp_path / "images", n_per_class=8)
+    assert command("--data", data, "--output", tmp_path / "runs", "--parts", "rank") == 2
+    assert "Run the part 'grid' first" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_unknown_part_and_missing_images_are_one_line(command, tmp_path, capsys) -> None:
+    assert command("--data", tmp_path, "--parts", "all") == 2
+    assert "There is no part 'all'" in capsys.readouterr().err
+    assert command("--data", tmp_path / "none", "--parts", "published") == 2
+    assert "is missing" in capsys.readouterr().err
+
+
+def test_the_grid_is_the_papers(tmp_path) -> None:
+    plan = Vgg16Plan(tmp_path)
+    points = plan_grid(plan).space.list_points()
+    assert len(points) == 54
+    for row in PUBLISHED:
+        assert {
+            "learning_rate": row.learning_rate,
+            "batch_size": row.batch_size,
+            "optimizer": row.optimizer,
+            "epochs": row.epochs,
+        } in points
+    assert len(list_trials(plan, tmp_path, "published")) == len(PUBLISHED)
+    with pytest.raises(SettingsError, match="One seed at least"):
+        Vgg16Plan(tmp_path, seeds=())
