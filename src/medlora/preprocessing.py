@@ -1,18 +1,22 @@
 """How an image becomes the backbone's input: a plain record that travels in the task file."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from medlora.errors import SettingsError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Contrast = Literal["none", "equalize", "clahe"]
+Step = Literal["crop", "denoise", "bias-field"]
+STEPS: Final[tuple[Step, ...]] = get_args(Step)
+"""Every step of preparation, in the order in which they are carried out."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Geometry, contrast and normalisation between a decoded image and the backbone.
+    """Steps, contrast, geometry and normalisation between a decoded image and the backbone.
 
     The geometry is timm's for evaluation: the image is resized so that the crop takes
     `crop_fraction` of it, then cut to `size`.
@@ -25,7 +29,9 @@ class Preprocessing:
         crop_fraction: Share of the resized side that the crop keeps, in (0, 1].
         crop_mode: `center` resizes the shorter side and cuts the middle, `squash` ignores
             the aspect, `border` resizes the longer side and fills up with `mean`.
-        contrast: Contrast enhancement of the decoded picture, before resizing.
+        contrast: Contrast enhancement of the decoded picture, after the steps, before resizing.
+        steps: What is done to the decoded picture first: `crop` to the head or chest, `denoise`,
+            `bias-field` for uneven intensity; kept in this order, whatever order is given.
 
     Raises:
         SettingsError: A value is outside its range.
@@ -38,6 +44,7 @@ class Preprocessing:
     crop_fraction: float = 1.0
     crop_mode: CropMode = "center"
     contrast: Contrast = "none"
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -58,6 +65,7 @@ class Preprocessing:
             raise SettingsError(
                 f"Preprocessing crop_fraction must be in (0, 1], not {self.crop_fraction}."
             )
+        object.__setattr__(self, "steps", order_steps(self.steps))
         for name, allowed in (
             ("interpolation", Interpolation),
             ("crop_mode", CropMode),
@@ -70,10 +78,11 @@ class Preprocessing:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """As plain JSON values, without `steps` where there are none, as before there were any."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
+            if key != "steps" or value
         }
 
     @classmethod
@@ -91,3 +100,22 @@ class Preprocessing:
             return cls(**plain)
         except (TypeError, AttributeError, ValueError) as error:
             raise SettingsError(f"Preprocessing record is not valid: {error}") from error
+
+
+def order_steps(steps: Iterable[str]) -> tuple[Step, ...]:
+    """Names of steps in the order of `STEPS`, each once.
+
+    Raises:
+        SettingsError: There is no step of that name.
+
+    Example:
+        >>> order_steps(["denoise", "crop"])
+        ('crop', 'denoise')
+    """
+    names = [steps] if isinstance(steps, str) else list(steps)
+    for name in names:
+        if name not in STEPS:
+            raise SettingsError(
+                f"A step of preparation must be one of {', '.join(STEPS)}, not {name!r}."
+            )
+    return tuple(step for step in STEPS if step in names)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from timm.data import resolve_data_config, resolve_model_data_config
 from torch import nn
 
 from medlora.backbones.connected import (
@@ -203,7 +204,22 @@ def find_memory_format(model: nn.Module) -> torch.memory_format:
 
 def read_preprocessing(model: nn.Module) -> Preprocessing:
     """The preprocessing that a timm model was trained with, from its own data configuration."""
-    config = resolve_model_data_config(model)
+    return _read_config(resolve_model_data_config(model))
+
+
+def read_named_preprocessing(name: str) -> Preprocessing:
+    """The same for a model that need not be made, by its name.
+
+    Raises:
+        BackboneError: timm has no such model, or says nothing of its images.
+    """
+    config = timm.models.get_pretrained_cfg(name_complete(name))
+    if config is None:
+        raise _describe_unknown(name, "no model of that name")
+    return _read_config(resolve_data_config(pretrained_cfg=config.to_dict()))
+
+
+def _read_config(config: dict[str, Any]) -> Preprocessing:
     if config["input_size"][0] != 3:
         raise BackboneError(
             f"The backbone takes {config['input_size'][0]} channels; only 3 are supported. "
@@ -234,9 +250,13 @@ def create_architecture(name: str) -> nn.Module:
             return create_convolutions(name)
         return timm.create_model(name, pretrained=False, num_classes=0)
     except (RuntimeError, ValueError, TypeError) as error:
-        architecture = name_complete(name).partition(".")[0]
-        near = timm.list_models(f"*{architecture.rpartition('_')[0] or architecture}*")[:4]
-        hint = f" Near it: {', '.join(near)}." if near else ""
-        raise BackboneError(
-            f"timm has no usable model {name!r} ({error}).{hint} See timm.list_models()."
-        ) from error
+        raise _describe_unknown(name, error) from error
+
+
+def _describe_unknown(name: str, reason: object) -> BackboneError:
+    architecture = name_complete(name).partition(".")[0]
+    near = timm.list_models(f"*{architecture.rpartition('_')[0] or architecture}*")[:4]
+    hint = f" Near it: {', '.join(near)}." if near else ""
+    return BackboneError(
+        f"timm has no usable model {name!r} ({reason}).{hint} See timm.list_models()."
+    )

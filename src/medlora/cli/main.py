@@ -18,6 +18,7 @@ from medlora.cli import (
     evaluate,
     phantoms,
     predict,
+    preview,
     reproduce,
     show,
     tasks,
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("check")(check.check_data)
+app.command("preview")(preview.preview_data)
 app.command("train")(train.train_task)
 app.command("tune")(tune.tune_task)
 app.command("evaluate")(evaluate.evaluate_task_file)

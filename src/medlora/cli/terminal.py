@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from medlora.data.cache import ImageCache
+    from medlora.preprocessing import Step
     from medlora.progress import Progress
 
 DataArgument = Annotated[
@@ -39,6 +40,14 @@ CacheOption = Annotated[
 CacheSizeOption = Annotated[float, typer.Option(min=0, help="Bound of that folder in GB; 0: none.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+PrepareOption = Annotated[
+    str,
+    typer.Option(
+        help="Steps before contrast and resizing, comma-separated: crop (to the head or chest), "
+        "denoise, bias-field (uneven intensity)."
+    ),
+]
+ContrastOption = Annotated[str, typer.Option(help="none, equalize or clahe.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 
@@ -51,6 +60,13 @@ def open_cache(folder: Path | None, size_gb: float) -> "ImageCache":
     from medlora.data.cache import default_cache
 
     return default_cache(folder, int(size_gb * 1e9))
+
+
+def split_steps(names: str) -> "tuple[Step, ...]":
+    """The steps of preparation that the user named, in their fixed order."""
+    from medlora.preprocessing import order_steps
+
+    return order_steps(name.strip() for name in names.split(",") if name.strip() != "none")
 
 
 def quote_command() -> str:

@@ -9,8 +9,10 @@ from medlora.cli.outcome import show_result
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
+    ContrastOption,
     GroupOption,
     PrecisionOption,
+    PrepareOption,
     SkipOption,
     StopSignal,
     WeightsOption,
@@ -18,6 +20,7 @@ from medlora.cli.terminal import (
     open_cache,
     quote_command,
     show_progress,
+    split_steps,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +98,8 @@ def train_task(
         ),
     ] = None,
     precision: PrecisionOption = "auto",
-    contrast: Annotated[str, typer.Option(help="none, equalize or clahe.")] = "none",
+    prepare: PrepareOption = "none",
+    contrast: ContrastOption = "none",
     rotation: Annotated[float, typer.Option(help="Augment: up to so many degrees.")] = 0.0,
     flip_horizontal: Annotated[
         bool, typer.Option("--flip-horizontal", help="Augment: mirror left and right.")
@@ -199,6 +203,7 @@ def train_task(
                 thresholds=thresholds,  # type: ignore[arg-type]
                 operating_point=operating_point,
                 precision=precision,  # type: ignore[arg-type]
+                prepare=split_steps(prepare),
                 contrast=contrast,  # type: ignore[arg-type]
                 augmentation=Augmentation(
                     rotation_degrees=rotation,

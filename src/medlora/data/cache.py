@@ -192,7 +192,7 @@ class PreparedImages:
     Args:
         table_source: Where the encoded images are.
         locations: One for each row of the table.
-        preprocessing: Contrast and geometry.
+        preprocessing: Steps, contrast and geometry.
         cache: Where prepared images are kept.
         sha256: SHA-256 of each row's file in hexadecimal digits, where it is known from
             earlier; "" for a row where it is not. A row whose digest is known and whose image

@@ -3,10 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from medlora.data.luminance import measure_luminance, replace_luminance
 from medlora.preprocessing import Contrast
-
-# Luminance of red, green and blue in ITU-R BT.601, the weights of JPEG's Y channel.
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def enhance_contrast(pixels: npt.NDArray[np.uint8], contrast: Contrast) -> npt.NDArray[np.uint8]:
@@ -31,13 +29,11 @@ def enhance_contrast(pixels: npt.NDArray[np.uint8], contrast: Contrast) -> npt.N
     """
     if contrast == "none":
         return pixels
-    luminance = pixels @ _LUMINANCE
+    luminance = measure_luminance(pixels)
     if luminance.min() == luminance.max():
         return pixels
     # Imported here because most preprocessing does without it, and it takes long.
     from skimage.exposure import equalize_adapthist, equalize_hist
 
     equalize = equalize_hist if contrast == "equalize" else equalize_adapthist
-    enhanced = equalize(luminance / 255.0) * 255.0
-    moved = pixels + (enhanced - luminance)[:, :, np.newaxis]
-    return np.asarray(np.rint(np.clip(moved, 0, 255)), dtype=np.uint8)
+    return replace_luminance(pixels, equalize(luminance / 255.0) * 255.0)

@@ -13,6 +13,7 @@ from medlora.data.contrast import enhance_contrast
 from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble, starts_with_element
 from medlora.data.picture import PICTURE_MAGIC, as_rgb, decode_picture
 from medlora.data.source import split_frame
+from medlora.data.steps import apply_steps
 from medlora.errors import UnreadableImageError
 from medlora.preprocessing import Preprocessing
 
@@ -73,18 +74,22 @@ def prepare_image(
 
     Args:
         pixels: RGB values, shape (height, width, 3).
-        preprocessing: Contrast and geometry. Mean and standard deviation are not applied;
+        preprocessing: Steps, contrast and geometry. Mean and standard deviation are not applied;
             where `crop_mode` is `border`, the mean is the colour of the border, as in timm.
 
     Returns:
         RGB values in 0..255, shape (3, height, width), of the size in `preprocessing`.
+
+    Raises:
+        SettingsError: A step needs a package that is not installed.
 
     Example:
         >>> plain = Preprocessing(size=(8, 6), mean=(0.5,) * 3, std=(0.5,) * 3)
         >>> prepare_image(np.zeros((20, 30, 3), dtype=np.uint8), plain).shape
         (3, 8, 6)
     """
-    image = Image.fromarray(enhance_contrast(pixels, preprocessing.contrast))
+    stepped = apply_steps(pixels, preprocessing.steps)
+    image = Image.fromarray(enhance_contrast(stepped, preprocessing.contrast))
     height, width = _resized_size((image.height, image.width), preprocessing)
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), _FILTERS[preprocessing.interpolation])

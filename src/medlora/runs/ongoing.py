@@ -45,7 +45,7 @@ class OngoingRun:
     Attributes:
         settings: The plan's, with nothing left open.
         backbone: The pretrained network.
-        preprocessing: The backbone's, with the plan's contrast.
+        preprocessing: The backbone's, with the plan's steps and contrast.
         precision: `bf16` or `fp32`.
         adapter: Size and place of the adapter; None where the method has none.
         factorised: Size and place of the layers W = U V; None where the method has none.
@@ -82,7 +82,9 @@ class OngoingRun:
             name, plan.weights, seed=self.settings.seed
         )
         self.preprocessing: Preprocessing = replace(
-            self.backbone.preprocessing, contrast=self.settings.contrast
+            self.backbone.preprocessing,
+            contrast=self.settings.contrast,
+            steps=self.settings.prepare,
         )
         self.adapter: AdapterSettings | None = self._plan_adapter()
         self.factorised: FactorisedSettings | None = self._plan_factorised()

@@ -224,7 +224,9 @@ def _read_thresholds(card: TaskCard) -> tuple[float, ...]:
 
 
 def _read_preprocessing(values: object) -> Preprocessing:
-    record = check_record(Preprocessing, values, "preprocessing")
+    # Cards from before there were steps have no such key.
+    filled = {"steps": [], **values} if isinstance(values, dict) else values
+    record = check_record(Preprocessing, filled, "preprocessing")
     _check_preprocessing(record)
     try:
         return Preprocessing.from_dict(record)
@@ -243,6 +245,8 @@ def _check_preprocessing(values: dict[str, Any]) -> None:
     read_number(values["crop_fraction"], "preprocessing.crop_fraction")
     for name in ("interpolation", "crop_mode", "contrast"):
         read_text(values[name], f"preprocessing.{name}")
+    for step in read_sequence(values.get("steps", ()), "preprocessing.steps"):
+        read_text(step, "preprocessing.steps")
 
 
 def _read_software(value: object) -> dict[str, str]:

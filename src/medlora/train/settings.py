@@ -7,7 +7,7 @@ from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
 from medlora.evaluate.operating import OperatingPoint
 from medlora.lora.scaling import Scaling
-from medlora.preprocessing import Contrast
+from medlora.preprocessing import Contrast, Step, order_steps
 from medlora.task.card import Method
 from medlora.task.precision import Precision
 
@@ -39,7 +39,7 @@ SELECTION_MEASURES: dict[str, bool] = {
 }
 
 # Left out of what is written at these values, so that it stays as it was before they came.
-_LATER: dict[str, Any] = {"last_blocks": 0, "operating_point": None, "views": 0}
+_LATER: dict[str, Any] = {"last_blocks": 0, "operating_point": None, "prepare": [], "views": 0}
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class TrainSettings:
             as `OperatingPoint.parse` reads it; None for none.
         precision: `auto`, `bf16` or `fp32`.
         contrast: Contrast enhancement before resizing.
+        prepare: Steps before that: `crop`, `denoise`, `bias-field`.
         augmentation: Random changes of training images.
         views: Augmented views of each training image, of which every epoch takes another one
             in turn; 0 draws the changes anew at each step.
@@ -115,6 +116,7 @@ class TrainSettings:
     operating_point: str | None = None
     precision: Precision = "auto"
     contrast: Contrast = "none"
+    prepare: tuple[Step, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     views: int = 0
     val_fraction: float = 0.15
@@ -140,6 +142,7 @@ class TrainSettings:
                 raise SettingsError(
                     f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}."
                 )
+        object.__setattr__(self, "prepare", order_steps(self.prepare))
         ranges: tuple[tuple[str, float, float, bool], ...] = (
             ("rank", 1, 65536, True),
             ("epochs", 1, 100_000, True),
@@ -200,7 +203,7 @@ class TrainSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without those that came later where they change nothing."""
-        values = asdict(self) | {"targets": list(self.targets)}
+        values = asdict(self) | {"targets": list(self.targets), "prepare": list(self.prepare)}
         return {key: value for key, value in values.items() if _LATER.get(key, ...) != value}
 
     @classmethod
@@ -213,6 +216,7 @@ class TrainSettings:
         try:
             plain = dict(values)
             plain["targets"] = tuple(plain["targets"])
+            plain["prepare"] = tuple(plain.get("prepare", ()))
             plain["augmentation"] = Augmentation.from_dict(plain["augmentation"])
             return cls(**plain)
         except (TypeError, KeyError) as error:

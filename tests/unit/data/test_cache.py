@@ -308,12 +308,14 @@ def test_the_key_depends_on_what_changes_pixels_and_on_nothing_else() -> None:
                 replace(PREPROCESSING, crop_fraction=0.9),
                 replace(PREPROCESSING, crop_mode="squash"),
                 replace(PREPROCESSING, contrast="clahe"),
+                replace(PREPROCESSING, steps=("crop",)),
+                replace(PREPROCESSING, steps=("crop", "denoise")),
                 border,
                 replace(border, mean=(0.1, 0.2, 0.3)),
             )
         ),
     ]
-    assert len({key, *others}) == 10
+    assert len({key, *others}) == 12
 
 
 def test_the_default_cache_lies_where_it_is_told(

@@ -32,13 +32,15 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
             continue
         default = DEFAULTS[CLI_NAMES.get(field.name, field.name)]
         own = getattr(settings, field.name)
-        assert default == (",".join(own) if field.name == "targets" else own), field.name
+        if isinstance(own, tuple):
+            own = ",".join(own) or "none"
+        assert default == own, field.name
         compared += 1
     for field in fields(Augmentation):
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 38
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 39
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
@@ -74,6 +76,7 @@ CHANGED = TrainSettings(
     thresholds="youden",
     precision="bf16",
     contrast="clahe",
+    prepare=("crop", "denoise"),
     augmentation=Augmentation(rotation_degrees=5.0, flip_vertical=True, noise=0.1),
     views=4,
     last_blocks=2,
@@ -101,7 +104,11 @@ def test_all_of_a_backbone_is_not_trained_in_its_last_blocks() -> None:
 
 
 def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
-    assert not {"views", "last_blocks", "operating_point"} & TrainSettings().to_dict().keys()
+    assert (
+        not {"views", "last_blocks", "operating_point", "prepare"}
+        & TrainSettings().to_dict().keys()
+    )
+    assert TrainSettings(prepare=("crop",)).to_dict()["prepare"] == ["crop"]
     assert TrainSettings(views=2).to_dict()["views"] == 2
     assert TrainSettings(last_blocks=1).to_dict()["last_blocks"] == 1
 
@@ -164,6 +171,11 @@ def test_a_wrong_word_is_refused_with_the_right_ones(name) -> None:
     right = str(getattr(TrainSettings(), name))
     with pytest.raises(SettingsError, match=rf"^{name} must be one of .*{right}.*, not 'wrong'"):
         TrainSettings(**{name: "wrong"})
+
+
+def test_an_unknown_step_of_preparation_is_refused() -> None:
+    with pytest.raises(SettingsError, match="one of crop, denoise, bias-field, not 'sharpen'"):
+        TrainSettings(prepare=("sharpen",))
 
 
 def test_no_targets_are_refused() -> None:
