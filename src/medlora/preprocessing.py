@@ -102,8 +102,8 @@ class Preprocessing:
             raise SettingsError(f"Preprocessing record is not valid: {error}") from error
 
 
-def order_steps(steps: Iterable[str]) -> tuple[Step, ...]:
-    """Names of steps in the order of `STEPS`, each once.
+def order_steps(steps: str | Iterable[str]) -> tuple[Step, ...]:
+    """Names of steps in the order of `STEPS`, each once; `none` and nothing are no step.
 
     Raises:
         SettingsError: There is no step of that name.
@@ -111,8 +111,11 @@ def order_steps(steps: Iterable[str]) -> tuple[Step, ...]:
     Example:
         >>> order_steps(["denoise", "crop"])
         ('crop', 'denoise')
+        >>> order_steps("none")
+        ()
     """
-    names = [steps] if isinstance(steps, str) else list(steps)
+    parts = steps.split(",") if isinstance(steps, str) else steps
+    names = [name for name in parts if name not in ("", "none")]
     for name in names:
         if name not in STEPS:
             raise SettingsError(

@@ -66,7 +66,7 @@ def split_steps(names: str) -> "tuple[Step, ...]":
     """The steps of preparation that the user named, in their fixed order."""
     from medlora.preprocessing import order_steps
 
-    return order_steps(name.strip() for name in names.split(",") if name.strip() != "none")
+    return order_steps(name.strip() for name in names.split(","))
 
 
 def quote_command() -> str:
