@@ -38,8 +38,8 @@ def preview_data(
 
     from medlora.backbones.spec import read_named_preprocessing
     from medlora.data.table import read_table
-    from medlora.report.figure_file import check_figure_path, render_figure
     from medlora.report.contact_sheet import measure_sheet, paint_sheet
+    from medlora.report.figure_file import check_figure_path, render_figure
     from medlora.runs.preview import pick_rows, preview_rows
     from medlora.storage import write_atomically
 

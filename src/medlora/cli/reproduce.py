@@ -1,21 +1,19 @@
 """`medlora reproduce`: published experiments, done again."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from medlora.cli.outcome import EXIT_STOPPED
+from medlora.cli.experiment import complete_experiment
 from medlora.cli.reproduce_vgg16 import reproduce_vgg16
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
     PrecisionOption,
-    StopSignal,
     WeightsOption,
     locate_weights,
-    open_cache,
-    show_progress,
 )
 
 app = typer.Typer(help="Published experiments, done again.", no_args_is_help=True)
@@ -56,7 +54,6 @@ def reproduce_melo(
     any time; the same command goes on.
     """
     from medlora.experiments.melo import MeloPlan, read_melo, run_melo
-    from medlora.runs.folder import write_json
 
     plan = MeloPlan(
         data=data,
@@ -70,19 +67,13 @@ def reproduce_melo(
         precision=precision,
     )
     folder = output / ("quick" if quick else "whole") / backbone
-    with show_progress() as progress:
-        finished = run_melo(
-            plan,
-            folder,
-            cache=open_cache(cache_dir, cache_size),
-            progress=progress,
-            should_stop=StopSignal(),
-        )
-    if not finished:
-        typer.echo("stopped; the same command goes on.", err=True)
-        raise typer.Exit(EXIT_STOPPED)
-    result = read_melo(plan, folder)
-    write_json(folder / "melo.json", result)
+    result = complete_experiment(
+        partial(run_melo, plan, folder),
+        partial(read_melo, plan, folder),
+        folder / "melo.json",
+        cache_dir=cache_dir,
+        cache_size=cache_size,
+    )
     _print_tables(result)
     typer.echo(f"all figures {folder / 'melo.json'}")
 

@@ -1,18 +1,16 @@
 """`medlora reproduce vgg16-lora`: low-rank layers in VGG16, as published and done right."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from medlora.cli.outcome import EXIT_STOPPED
+from medlora.cli.experiment import complete_experiment
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
     PrecisionOption,
-    StopSignal,
-    open_cache,
-    show_progress,
 )
 
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision", "auroc": "AUROC"}
@@ -42,7 +40,6 @@ def reproduce_vgg16(
     """
     from medlora.experiments.vgg16_lora import read_vgg16, run_vgg16
     from medlora.experiments.vgg16_trials import Vgg16Plan
-    from medlora.runs.folder import write_json
 
     plan = Vgg16Plan(
         data=data,
@@ -50,19 +47,13 @@ def reproduce_vgg16(
         seeds=tuple(range(seeds)),
         precision=precision,
     )
-    with show_progress() as progress:
-        finished = run_vgg16(
-            plan,
-            output,
-            cache=open_cache(cache_dir, cache_size),
-            progress=progress,
-            should_stop=StopSignal(),
-        )
-    if not finished:
-        typer.echo("stopped; the same command goes on.", err=True)
-        raise typer.Exit(EXIT_STOPPED)
-    result = read_vgg16(plan, output)
-    write_json(output / "vgg16-lora.json", result)
+    result = complete_experiment(
+        partial(run_vgg16, plan, output),
+        partial(read_vgg16, plan, output),
+        output / "vgg16-lora.json",
+        cache_dir=cache_dir,
+        cache_size=cache_size,
+    )
     _print_parts(result)
     typer.echo(f"all figures {output / 'vgg16-lora.json'}")
 
