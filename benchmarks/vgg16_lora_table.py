@@ -51,6 +51,9 @@ def _render_part(part: Row) -> str:
     constants = [f"- {row['name']}: {row['constant']}" for row in rows if field(row, "constant")]
     if constants:
         words.append("\n".join(dict.fromkeys(constants)))
+    failed = [f"- {row['name']}: {row['error']}" for row in field(part, "failed")]
+    if failed:
+        words.append("\n".join(failed))
     if part["not_run"]:
         words.append(f"Not run yet: {', '.join(part['not_run'])}.")
     return "\n\n".join(words)

@@ -108,8 +108,12 @@ class FeatureReader:
         self._cache = cache
         self.layout = find_layout(model, preprocessing)
         self._common = self._describe(backbone)
-        self._held: dict[str, Tensor] = {}
-        self._held_bytes = 0
+        n_images = len(names) * (views.n_views if views else 1)
+        self._n_slots = min(n_images, HELD_BYTES // max(1, self.layout.n_bytes))
+        # One block of memory: thousands of small ones would come to lie between the large blocks
+        # of the network's own, so that none of those could be used again.
+        self._slots: npt.NDArray[np.uint8] | None = None
+        self._held: dict[str, int] = {}
 
     def fill(
         self,
@@ -208,25 +212,29 @@ class FeatureReader:
         return name in self._held or self._cache.has(name)
 
     def _find(self, name: str) -> Tensor | None:
-        held = self._held.get(name)
-        if held is not None:
-            return held
+        slot = self._held.get(name)
+        if slot is not None and self._slots is not None:
+            return self.layout.unpack(self._slots[slot])
         content = self._cache.get(name)
         # The folder may hold anything; other bytes cannot be these features.
         if content is None or content.shape != (self.layout.n_bytes,):
             return None
-        return self._hold(name, self.layout.unpack(content))
+        return self._hold(name, content)
 
     def _keep(self, name: str, features: Tensor) -> Tensor:
         packed = self.layout.pack(features)
         self._cache.put(name, packed)
-        return self._hold(name, self.layout.unpack(packed))
+        return self._hold(name, packed)
 
-    def _hold(self, name: str, features: Tensor) -> Tensor:
-        if self._held_bytes + self.layout.n_bytes <= HELD_BYTES:
-            self._held[name] = features
-            self._held_bytes += self.layout.n_bytes
-        return features
+    def _hold(self, name: str, packed: npt.NDArray[np.uint8]) -> Tensor:
+        """Keep one image's bytes in memory where there is room; its features."""
+        if name not in self._held and len(self._held) < self._n_slots:
+            if self._slots is None:
+                self._slots = np.empty((self._n_slots, self.layout.n_bytes), dtype=np.uint8)
+            slot = len(self._held)
+            self._slots[slot] = packed
+            self._held[name] = slot
+        return self.layout.unpack(packed)
 
 
 @dataclass(frozen=True)

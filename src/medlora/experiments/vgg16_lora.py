@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import SettingsError
+from medlora.errors import SettingsError, TrainingError
 from medlora.experiments.arms import ArmRuns
 from medlora.experiments.vgg16_trials import (
     PART_NAMES,
+    Trial,
     Vgg16Plan,
     list_trials,
     plan_grid,
@@ -21,7 +22,7 @@ from medlora.experiments.vgg16_trials import (
     read_best,
 )
 from medlora.progress import Progress, silent
-from medlora.runs.folder import RunFolder, read_json
+from medlora.runs.folder import RunFolder, read_json, write_json
 from medlora.train.loop import never
 from medlora.tune.plan import TuneFolder
 from medlora.tune.search import run_search
@@ -45,48 +46,61 @@ def run_vgg16(
     """
     if not plan.data.exists():
         raise SettingsError(f"{plan.data} is missing. Give the folder of brain-tumour MRI images.")
+    watched: dict[str, Any] = {
+        "cache": cache,
+        "progress": progress,
+        "should_stop": should_stop,
+    }
     for part in plan.chosen:
         if part == "grid":
-            search = plan_grid(plan)
-            done = run_search(
-                search,
-                TuneFolder(folder / "grid"),
-                cache=cache,
-                progress=progress,
-                should_stop=should_stop,
-            )
-            if done.ended != "finished":
+            searched = run_search(plan_grid(plan), TuneFolder(folder / "grid"), **watched)
+            if searched.ended != "finished":
                 return False
             continue
         trials = list_trials(plan, folder, part)
         for number, trial in enumerate(trials):
             progress(PART_NAMES[part], number, len(trials))
-            run_plan = replace(
-                plan_run(plan), name=f"vgg16-lora-{trial.part}", weights=trial.weights
-            )
-            runs = ArmRuns(trial.arm, folder / trial.folder)
-            if not runs.run(run_plan, cache=cache, progress=progress, should_stop=should_stop):
+            if not _run_trial(plan, trial, folder, watched):
                 return False
         progress(PART_NAMES[part], len(trials), len(trials))
     return True
+
+
+def _run_trial(plan: Vgg16Plan, trial: Trial, folder: Path, watched: dict[str, Any]) -> bool:
+    """Train a trial, or go on with it; false where it was asked to stop."""
+    runs = ArmRuns(trial.arm, folder / trial.folder)
+    if _read_fault(runs):
+        return True
+    run_plan = replace(plan_run(plan), name=f"vgg16-lora-{trial.part}", weights=trial.weights)
+    try:
+        return runs.run(run_plan, **watched)
+    except TrainingError as error:
+        # That training runs away at some rate is a result, and the next trial another one.
+        write_json(_place_fault(runs), {"error": str(error)})
+        return True
 
 
 def read_vgg16(plan: Vgg16Plan, folder: Path) -> dict[str, Any]:
     """What the finished trials found, as plain JSON values.
 
     Returns:
-        `parts`, each with `part`, `title`, `not_run` (names) and `rows`: those of
-        `ArmRuns.read`, with `name`, `published`, and `constant`, the sentence on an answer that
-        never changes (empty where answers differ). The grid's row is that of its best trial, and
-        `grid` holds all of its `trials`: `values` and `score`.
+        `parts`, each with `part`, `title`, `not_run` (names), `failed` (`name`, `published` and
+        `error` of trials in which training ran away) and `rows`: those of `ArmRuns.read`, with
+        `name`, `published` and `constant`, the sentence on an answer that never changes (empty
+        where answers differ). `grid` holds its `trials` (`values`, `score`) and the `best` one;
+        null where it is not finished.
     """
     parts = []
     for part in plan.chosen:
         if part == "grid":
             continue
-        rows, not_run = [], []
+        rows, not_run, failed = [], [], []
         for trial in list_trials(plan, folder, part):
             runs = ArmRuns(trial.arm, folder / trial.folder)
+            fault = _read_fault(runs)
+            if fault:
+                failed.append({"name": trial.name, "published": trial.published, "error": fault})
+                continue
             if not runs.is_finished:
                 not_run.append(trial.name)
                 continue
@@ -94,7 +108,8 @@ def read_vgg16(plan: Vgg16Plan, folder: Path) -> dict[str, Any]:
             for row in runs.read():
                 place = runs.seed_folder(row["seed"])
                 rows.append(about | {"constant": _find_constant(place)} | row)
-        parts.append({"part": part, "title": PART_NAMES[part], "rows": rows, "not_run": not_run})
+        found = {"rows": rows, "not_run": not_run, "failed": failed}
+        parts.append({"part": part, "title": PART_NAMES[part], **found})
     return {"parts": parts, "grid": _read_grid(folder)}
 
 
@@ -114,6 +129,16 @@ def _read_grid(folder: Path) -> dict[str, Any] | None:
             "constant": _find_constant(place.best),
         },
     }
+
+
+def _place_fault(runs: ArmRuns) -> Path:
+    return runs.folder / "failed.json"
+
+
+def _read_fault(runs: ArmRuns) -> str:
+    """Why a trial could not be trained; empty where it could, or has not been tried."""
+    place = _place_fault(runs)
+    return str(read_json(place, "fault of a trial")["error"]) if place.is_file() else ""
 
 
 def _find_constant(run: RunFolder) -> str:
