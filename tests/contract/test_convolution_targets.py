@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from medlora.backbones.fingerprint import compute_fingerprint
+from medlora.backbones.spec import find_memory_format
 from medlora.lora.attach import find_adapters, merge_adapters
 from medlora.task.card import BackboneReference, TaskCard
 from medlora.task.file import Task, pack_task, unpack_task
@@ -53,7 +54,9 @@ def test_the_start_is_the_backbone_bit_for_bit(name: str, target: str) -> None:
     assert len(find_adapters(model.network)) == CASES[name, target]
     plain = create_small(name).eval()
     plain.load_state_dict(draw_backbone(name).model.state_dict())
-    assert model.extract_features(draw_images()).equal(plain(draw_images()))
+    # Another layout of the same numbers is computed in another order, and rounds differently.
+    images = draw_images().to(memory_format=find_memory_format(plain))
+    assert model.extract_features(draw_images()).equal(plain(images))
 
 
 @each_case
