@@ -40,7 +40,9 @@ def train_task(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
     note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
-    method: Annotated[str, typer.Option(help="lora, linear, full or factorised.")] = "lora",
+    method: Annotated[
+        str, typer.Option(help="lora, linear, full, factorised or pca-logistic.")
+    ] = "lora",
     backbone: Annotated[
         str, typer.Option(help="timm's model name; vgg16.features: no fc layers.")
     ] = "tf_efficientnet_lite0",

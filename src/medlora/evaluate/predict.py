@@ -69,6 +69,42 @@ def predict_rows(
     return np.concatenate(parts)
 
 
+def extract_rows(
+    model: TaskModel,
+    images: ImageReader,
+    rows: Sequence[int] | npt.NDArray[np.int64],
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 32,
+    progress: Progress = silent,
+    features: FeatureReader | None = None,
+) -> npt.NDArray[np.float64]:
+    """What the head gets for some rows' images, in the order of the rows.
+
+    The arguments are those of `predict_rows`.
+
+    Returns:
+        (row, feature).
+    """
+    order = [int(row) for row in rows]
+    parts = []
+    if features is not None:
+        features.fill(order, progress=progress)
+    model.eval()
+    device = model.head.weight.device
+    for start in range(0, len(order), batch_size):
+        some = order[start : start + batch_size]
+        with torch.inference_mode():
+            if features is not None:
+                own = model.extract_features(features.read(some).to(device), is_started=True)
+            else:
+                inputs = normalise_batch(images.read(some).to(device), preprocessing)
+                own = model.extract_features(inputs)
+        parts.append(own.double().cpu().numpy())
+        progress("features", min(start + batch_size, len(order)), len(order))
+    return np.concatenate(parts) if parts else np.zeros((0, model.head.in_features))
+
+
 @torch.inference_mode()
 def predict_batch(
     model: TaskModel | EnsembleModel,

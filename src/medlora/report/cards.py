@@ -15,6 +15,7 @@ _METHODS = {
     "lora": "low-rank adapter on a frozen backbone",
     "linear": "linear head on a frozen backbone",
     "full": "full fine-tuning of the backbone",
+    "pca-logistic": "logistic regression on principal components of a frozen backbone's features",
     "factorised": "fully connected layers W = U V on frozen convolutions",
 }
 _CROPS = {

@@ -68,7 +68,8 @@ def finish_run(
     val_scores = run.score(data, val_rows, val_answers, thresholds)
     if run.plan.shuffle_labels:
         auroc = val_scores.overall.overall["auroc"]
-        found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=len(outcome.history))
+        n_epochs = max(len(outcome.history), 1)
+        found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=n_epochs)
         warnings += [found] if found else []
     card = describe_task(run, data, outcome, thresholds, {"val": val_scores.overall})
     saved = save_verified(run, model, card, data, val_rows, val_answers)

@@ -57,6 +57,7 @@ def describe_task(
         "weights": run.backbone.weights,
         "shuffled_labels": run.plan.shuffle_labels,
         "features": run.caching,
+        **outcome.details,
     }
     if refit is not None:
         training["refit_after_folds"] = refit.n_folds

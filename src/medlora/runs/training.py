@@ -11,6 +11,7 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.data.split import write_split
 from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
+from medlora.runs.components import fit_components
 from medlora.runs.finishing import RunResult, finish_refit, finish_run
 from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
@@ -194,6 +195,8 @@ def fit_model(
     )
     model = run.build_model(len(table.classes)).to(run.fabric.device)
     run.keep_features(model, data, training)
+    if run.settings.method == "pca-logistic":
+        return model, fit_components(run, data, model, training, should_stop=should_stop)
     trainer = Trainer(
         model,
         training,
@@ -224,7 +227,8 @@ def _train(
     if not run.fabric.is_global_zero:
         return RunResult(outcome.ended, None, None, None, split, ())
     write_json(run.folder.history, list(outcome.history))
-    if outcome.best_epoch == 0 or (refit is not None and outcome.ended == "stopped"):
+    has_nothing = outcome.best_epoch == 0 or refit is not None
+    if outcome.ended == "stopped" and has_nothing:
         return RunResult("stopped", None, None, None, split, ())
     if refit is not None:
         return finish_refit(run, model, learnt, outcome, refit)

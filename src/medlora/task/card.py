@@ -42,7 +42,7 @@ __all__ = [
 FORMAT_VERSION = 1
 MAX_NOTE_LENGTH = 100_000
 
-Method = Literal["lora", "linear", "full", "factorised"]
+Method = Literal["lora", "linear", "full", "factorised", "pca-logistic"]
 
 _FREE_OBJECTS = ("training", "data", "metrics", "software")
 # Fields that files of earlier versions lack. A card writes them only where they say something,
@@ -64,7 +64,8 @@ class TaskCard:
         classes: Names of the classes, in the order of the head's outputs; two at least, one
             at least for multi-label tasks.
         multi_label: Whether an image may have any number of the classes.
-        method: What was trained: `lora`, `linear` (the head only), `full`, or `factorised` (fully
+        method: What was trained: `lora`, `linear` (the head only), `pca-logistic` (the head, by
+            regression on principal components), `full`, or `factorised` (fully
             connected layers W = U V, and the head).
         backbone: The backbone that it belongs to.
         preprocessing: How an image becomes the backbone's input.

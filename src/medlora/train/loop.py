@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -36,13 +36,23 @@ class Outcome:
     Attributes:
         ended: `finished`, `early` (patience ran out, or the watch had seen enough) or
             `stopped` (it was asked to).
-        best_epoch: The epoch that was kept, from 1; 0 where none was finished.
+        best_epoch: The epoch that was kept, from 1; 0 where none was finished, or the method
+            has none.
         history: One row of figures for each finished epoch.
+        details: More to be kept in the task's card.
+        figures: Validation figures of what was kept, where there are no epochs.
     """
 
     ended: Literal["finished", "early", "stopped"]
     best_epoch: int
     history: tuple[dict[str, float], ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def best_figures(self) -> Mapping[str, float]:
+        """The figures of what was kept: `val_loss` and the like."""
+        return self.history[self.best_epoch - 1] if self.history else self.figures
 
 
 def never() -> bool:

@@ -47,8 +47,9 @@ class TrainSettings:
     """What `medlora train` can be told; every value has a default that works.
 
     Attributes:
-        method: `lora`, `linear` (the head alone), `full` fine-tuning, or `factorised` (a VGG's
-            fully connected layers as W = U V, trained from scratch).
+        method: `lora`, `linear` (the head alone), `full` fine-tuning, `factorised` (a VGG's
+            fully connected layers as W = U V, trained from scratch), or `pca-logistic` (a
+            logistic regression on principal components of the features, without epochs).
         backbone: timm's model name.
         rank: Rank of the adapter, or of the factorised layers; where it is None 4, or 8.
         alpha: Strength of the adapter; the rank where it is None, so that the scale is 1.
@@ -176,6 +177,8 @@ class TrainSettings:
             raise SettingsError(
                 "last_blocks must be 0 with the method full, which trains all of the backbone."
             )
+        if self.method == "pca-logistic":
+            self._check_plain_features()
         if self.operating_point is not None:
             OperatingPoint.parse(self.operating_point)
             if self.thresholds != "fixed":
@@ -191,12 +194,29 @@ class TrainSettings:
                 f"'default' or 'fc', not {', '.join(self.targets)}. Adapt others with lora."
             )
 
+    def _check_plain_features(self) -> None:
+        """Refuse what a method without training steps would leave out in silence."""
+        default = Augmentation()
+        asked = {
+            "augmentation": self.augmentation != default,
+            "views": self.views > 0,
+            "last_blocks": self.last_blocks > 0,
+            "train_norm": self.train_norm,
+            "sampling": self.sampling != "none",
+        }
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise SettingsError(
+                    f"{name} has no meaning for the method pca-logistic, which fits the features "
+                    "of each image once. Leave it out, or train with linear."
+                )
+
     def resolve(self) -> "TrainSettings":
         """The same settings with the method's rank and rate and the rank's alpha filled in."""
         rank = self.rank or (FACTORISED_RANK if self.method == "factorised" else DEFAULT_RANK)
         return replace(
             self,
-            learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
+            learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES.get(self.method),
             rank=rank,
             alpha=self.alpha or float(rank),
         )

@@ -158,7 +158,7 @@ class Trials:
                 raise StoppedTrial
             if is_pruned:
                 raise PrunedTrial
-            values.append(outcome.history[outcome.best_epoch - 1][name])
+            values.append(outcome.best_figures[name])
             epochs.append(outcome.best_epoch)
         return TrialScore(tuple(values), tuple(epochs), time.monotonic() - started)
 

@@ -178,6 +178,21 @@ def test_an_unknown_step_of_preparation_is_refused() -> None:
         TrainSettings(prepare=("sharpen",))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"augmentation": Augmentation(noise=0.1)},
+        {"views": 2},
+        {"last_blocks": 1},
+        {"train_norm": True},
+        {"sampling": "balanced"},
+    ],
+)
+def test_what_means_nothing_to_pca_logistic_is_refused(change) -> None:
+    with pytest.raises(SettingsError, match=rf"^{next(iter(change))} has no meaning"):
+        TrainSettings(method="pca-logistic", **change)
+
+
 def test_no_targets_are_refused() -> None:
     with pytest.raises(SettingsError, match="targets must name at least one"):
         TrainSettings(targets=())

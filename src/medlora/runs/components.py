@@ -1,0 +1,112 @@
+"""A linear head on principal components of the backbone's features, in place of training."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from medlora.data.folds import assign_folds
+from medlora.data.split import group_rows
+from medlora.errors import TrainingError
+from medlora.evaluate.predict import extract_rows
+from medlora.runs.ongoing import OngoingRun
+from medlora.runs.preparing import PreparedData
+from medlora.task.model import TaskModel
+from medlora.train.components import choose_components, fit_head
+from medlora.train.examples import TrainingData
+from medlora.train.loop import Outcome, never
+from medlora.train.parallel import agree, join_answers, share_rows
+from medlora.train.validation import measure_validation
+
+N_FOLDS = 5
+
+
+def fit_components(
+    run: OngoingRun,
+    data: PreparedData,
+    model: TaskModel,
+    training: TrainingData,
+    *,
+    should_stop: Callable[[], bool] = never,
+) -> Outcome:
+    """Fit the method `pca-logistic` on the training images, and put it into the model's head.
+
+    The number of components is chosen by cross-validation inside the training images, in folds
+    that share no patient and no identical file. Every process fits the same.
+
+    Args:
+        run: The run.
+        data: Its images, each with a split.
+        model: Its model; the head is replaced.
+        training: What is learnt from.
+        should_stop: Asked after every fit.
+
+    Returns:
+        No epochs; the choice of components under `details`.
+
+    Raises:
+        TrainingError: There are too few images, or groups of images.
+    """
+    settings, rows = run.settings, training.train_rows
+    own = extract_rows(
+        model,
+        training.images,
+        share_rows(run.fabric, rows),
+        training.preprocessing,
+        batch_size=settings.batch_size,
+        progress=run.progress,
+        features=run.features,
+    )
+    features = join_answers(run.fabric, own, len(rows))
+    targets = training.targets[rows]
+    table = data.table.select(rows)
+    sha256 = tuple(data.sha256[row] for row in rows)
+    n_folds = min(N_FOLDS, len(np.unique(group_rows(table.patients, sha256))))
+    if n_folds < 2:
+        raise TrainingError(
+            "All training images belong to one group, so that no number of components can be "
+            "chosen by cross-validation. Train with --method linear."
+        )
+    choice = choose_components(
+        features,
+        targets,
+        assign_folds(table, sha256, n_folds, seed=settings.seed),
+        multi_label=training.multi_label,
+        select_by=settings.select_by,
+        class_weights=settings.class_weights,
+        seed=settings.seed,
+        progress=run.progress,
+        should_stop=lambda: agree(run.fabric, should_stop()),
+    )
+    if choice is None:
+        return Outcome("stopped", 0, ())
+    head = fit_head(
+        features,
+        targets,
+        choice.n_components,
+        multi_label=training.multi_label,
+        class_weights=settings.class_weights,
+        seed=settings.seed,
+    )
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(head.weight))
+        model.head.bias.copy_(torch.from_numpy(head.bias))
+    model.eval()
+    details = {
+        "n_components": choice.n_components,
+        "components_folds": n_folds,
+        "components_scores": {str(number): score for number, score in choice.scores.items()},
+    }
+    return Outcome("finished", 0, (), details, _judge(run, data, model, training))
+
+
+def _judge(
+    run: OngoingRun, data: PreparedData, model: TaskModel, training: TrainingData
+) -> dict[str, float]:
+    """The figures that an epoch would have, on validation images."""
+    rows = training.val_rows
+    if not len(rows):
+        return {}
+    answers = run.predict(model, data, rows)
+    figures = measure_validation(answers, training.targets[rows], multi_label=training.multi_label)
+    return {f"val_{name}": value for name, value in figures.items()}
