@@ -16,6 +16,7 @@ from medlora.cli import (
     compare,
     demo,
     evaluate,
+    features,
     phantoms,
     predict,
     preview,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command("check")(check.check_data)
 app.command("preview")(preview.preview_data)
+app.command("features")(features.map_data)
 app.command("train")(train.train_task)
 app.command("tune")(tune.tune_task)
 app.command("evaluate")(evaluate.evaluate_task_file)

@@ -3,7 +3,17 @@
 import platform
 from importlib import metadata
 
-PACKAGES = ("medlora", "torch", "timm", "torchvision", "numpy", "pillow", "pydicom", "scikit-image")
+PACKAGES = (
+    "medlora",
+    "torch",
+    "timm",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "pydicom",
+    "scikit-image",
+    "scikit-learn",
+)
 
 
 def list_versions() -> dict[str, str]:
