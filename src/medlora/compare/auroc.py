@@ -82,7 +82,7 @@ def logit_interval(value: float, variance: float, confidence: float) -> tuple[fl
     Example:
         >>> low, high = logit_interval(0.9, 0.001, 0.95)
         >>> f"{low:.3f} {high:.3f}"
-        '0.817 0.947'
+        '0.819 0.947'
     """
     if not 0 < value < 1 or variance <= 0:
         return None

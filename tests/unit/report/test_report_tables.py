@@ -12,7 +12,7 @@ from medlora.report.tables import (
     write_operating_points,
     write_result,
 )
-from medlora.report.wording import Interval
+from medlora.report.wording import Interval, format_count
 
 
 def make_evaluation(**changes: Any) -> dict[str, Any]:
@@ -116,6 +116,6 @@ def test_an_operating_point_is_a_sentence_for_each_set_of_classes() -> None:
     assert sentence == (
         "Thresholds were set for sensitivity 0.95 of any class but none on images that were not "
         "trained on. Here sensitivity is 0.750 (95\u00a0% interval 0.500\u00a0to\u00a00.875) and "
-        "specificity undefined, on 1,200 positive and 0 negative images."
+        f"specificity undefined, on {format_count(1200)} positive and 0 negative images."
     )
     assert write_operating_points(None) == []
