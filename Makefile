@@ -28,7 +28,8 @@ test: $(READY) ## Check format, lint, types and imports, then run every test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	# A process for each core: files of tests are shared out, and each computes on one core.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 format: $(READY) ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix
