@@ -23,12 +23,12 @@ $(READY): pyproject.toml
 demo: $(READY) ## Train, evaluate and use a diagnosis on synthetic images
 	$(BIN)/medlora demo
 
+# A process for each core: files of tests are shared out, and each computes on one core.
 test: $(READY) ## Check format, lint, types and imports, then run every test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	# A process for each core: files of tests are shared out, and each computes on one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 format: $(READY) ## Rewrite the code in the house format
