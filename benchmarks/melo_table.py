@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.result_fields import field, format_table
-from medlora.experiments.melo_layout import COLUMNS, average_estimates
+from medlora.experiments.melo_layout import COLUMNS, average_estimates, read_column
 
 NAMES = {"linear": "linear probe", "lora": "adapter", "full": "full fine-tuning"}
 NOTE = (
@@ -40,7 +40,10 @@ def _render_task(task: Row, total: int) -> str:
                 NAMES[method],
                 f"{trained:,} ({100 * trained / total:.2f} %)",
                 str(len(own)),
-                *[_format([field(row, "metrics")[key] for row in own]) for key in COLUMNS.values()],
+                *[
+                    _format([read_column(field(row, "metrics"), key) for row in own])
+                    for key in COLUMNS
+                ],
             ]
         )
     for method, figures in field(task, "published").items():

@@ -82,7 +82,7 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medlora.experiments.melo_layout import COLUMNS
+    from medlora.experiments.melo_layout import COLUMNS, read_column
 
     console = Console()
     total = result["backbone"]["parameters"]
@@ -93,7 +93,9 @@ def _print_tables(result: dict[str, Any]) -> None:
         for method in dict.fromkeys(row["method"] for row in task["rows"]):
             rows = [row for row in task["rows"] if row["method"] == method]
             share = rows[0]["trainable_parameters"] / total
-            cells = [_format([row["metrics"][name] for row in rows]) for name in COLUMNS.values()]
+            cells = [
+                _format([read_column(row["metrics"], name) for row in rows]) for name in COLUMNS
+            ]
             table.add_row(method, f"{100 * share:.2f} %", *cells)
             if method in task["published"]:
                 figures = [f"{value:.3f}" for value in task["published"][method]]

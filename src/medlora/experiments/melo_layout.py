@@ -7,6 +7,26 @@ from typing import Any
 # The paper's columns, and what they are called here.
 COLUMNS = {"ACC": "accuracy", "SEN": "recall", "PRE": "precision", "F1S": "f1", "AUC": "auroc"}
 
+# Where an image may have several labels, the paper counts it as right when all of them are.
+_EXACT = "exact_match"
+
+
+def read_column(metrics: Mapping[str, Any], column: str) -> Any:
+    """The estimate that stands in one of the paper's columns.
+
+    Args:
+        metrics: Estimates by our name, of one run.
+        column: A key of `COLUMNS`.
+
+    Example:
+        >>> read_column({"accuracy": 0.9, "exact_match": 0.4}, "ACC")
+        0.4
+        >>> read_column({"accuracy": 0.9}, "ACC")
+        0.9
+    """
+    name = COLUMNS[column]
+    return metrics[_EXACT if name == "accuracy" and _EXACT in metrics else name]
+
 
 def average_estimates(
     estimates: Sequence[Mapping[str, Any]],
