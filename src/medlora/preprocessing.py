@@ -9,6 +9,8 @@ from medlora.errors import SettingsError
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Contrast = Literal["none", "equalize", "clahe"]
+LATER_FIELDS: Final = ("steps", "channels")
+"""Fields of `Preprocessing` that are not written where they are empty."""
 Step = Literal["crop", "denoise", "bias-field"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
 """Every step of preparation, in the order in which they are carried out."""
@@ -23,8 +25,8 @@ class Preprocessing:
 
     Attributes:
         size: Height and width in pixels of the backbone's input.
-        mean: Mean of each colour channel, for values in [0, 1].
-        std: Standard deviation of each colour channel, for values in [0, 1].
+        mean: Mean of each channel, for values in [0, 1].
+        std: Standard deviation of each channel, for values in [0, 1].
         interpolation: Resampling filter.
         crop_fraction: Share of the resized side that the crop keeps, in (0, 1].
         crop_mode: `center` resizes the shorter side and cuts the middle, `squash` ignores
@@ -32,19 +34,22 @@ class Preprocessing:
         contrast: Contrast enhancement of the decoded picture, after the steps, before resizing.
         steps: What is done to the decoded picture first: `crop` to the head or chest, `denoise`,
             `bias-field` for uneven intensity; kept in this order, whatever order is given.
+        channels: The series of a case that become the channels, by the names of their columns
+            in a manifest; none for colour images, whose channels are red, green and blue.
 
     Raises:
         SettingsError: A value is outside its range.
     """
 
     size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: Interpolation = "bicubic"
     crop_fraction: float = 1.0
     crop_mode: CropMode = "center"
     contrast: Contrast = "none"
     steps: tuple[Step, ...] = ()
+    channels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -52,9 +57,10 @@ class Preprocessing:
             raise SettingsError(
                 f"Preprocessing size must be two sides of 1 to 4096 pixels, not {self.size}."
             )
-        if len(self.mean) != 3 or len(self.std) != 3:
+        object.__setattr__(self, "channels", check_channels(self.channels))
+        if len(self.mean) != self.n_channels or len(self.std) != self.n_channels:
             raise SettingsError(
-                "Preprocessing mean and std must have 3 values each, "
+                f"Preprocessing mean and std must have {self.n_channels} values each, "
                 f"not {len(self.mean)} and {len(self.std)}."
             )
         if not all(0 <= value <= 1 for value in self.mean):
@@ -77,12 +83,17 @@ class Preprocessing:
                     f"not {getattr(self, name)!r}."
                 )
 
+    @property
+    def n_channels(self) -> int:
+        """How many channels the backbone takes."""
+        return len(self.channels) or 3
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values, without `steps` where there are none, as before there were any."""
+        """As plain JSON values, without steps and channels where there are none, as before."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
-            if key != "steps" or value
+            if key not in LATER_FIELDS or value
         }
 
     @classmethod
@@ -122,3 +133,17 @@ def order_steps(steps: str | Iterable[str]) -> tuple[Step, ...]:
                 f"A step of preparation must be one of {', '.join(STEPS)}, not {name!r}."
             )
     return tuple(step for step in STEPS if step in names)
+
+
+def check_channels(channels: Iterable[str]) -> tuple[str, ...]:
+    """Names of series, each once.
+
+    Raises:
+        SettingsError: A name is empty, or there twice.
+    """
+    names = tuple(channels.split(",") if isinstance(channels, str) else channels)
+    if not all(isinstance(name, str) and name and name.strip() == name for name in names):
+        raise SettingsError(f"channels must be names of columns, not {list(names)}.")
+    if len(set(names)) < len(names):
+        raise SettingsError(f"channels must name each column once, not {', '.join(names)}.")
+    return names

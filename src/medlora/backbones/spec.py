@@ -260,3 +260,19 @@ def _describe_unknown(name: str, reason: object) -> BackboneError:
     return BackboneError(
         f"timm has no usable model {name!r} ({reason}).{hint} See timm.list_models()."
     )
+
+
+def count_features(model: nn.Module) -> int:
+    """Length of the feature vector of a timm model without its head.
+
+    Raises:
+        BackboneError: The model does not tell.
+    """
+    # `num_features` is the width before a head's own hidden layers; VGG has such layers.
+    count = getattr(model, "head_hidden_size", None) or getattr(model, "num_features", None)
+    if not isinstance(count, int):
+        raise BackboneError(
+            f"{type(model).__name__} does not tell the width of its features. "
+            "Choose another timm model."
+        )
+    return count

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from medlora.backbones.channels import adapt_first_layer, adapt_preprocessing
 from medlora.backbones.connected import (
     CONNECTED,
     explain_convolutions_alone,
@@ -22,8 +23,8 @@ from medlora.backbones.connected import (
     name_convolutions,
 )
 from medlora.backbones.fingerprint import COUNTER, compute_fingerprint
-from medlora.backbones.spec import create_architecture, read_preprocessing
-from medlora.errors import BackboneError, CheckpointMismatchError, WeightsNotFoundError
+from medlora.backbones.spec import count_features, create_architecture, read_preprocessing
+from medlora.errors import CheckpointMismatchError, WeightsNotFoundError
 from medlora.preprocessing import Preprocessing
 
 WEIGHTS_VARIABLE = "MEDLORA_WEIGHTS"
@@ -59,7 +60,13 @@ class Backbone:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def load_backbone(name: str, weights: Path | str | None = None, *, seed: int = 0) -> Backbone:
+def load_backbone(
+    name: str,
+    weights: Path | str | None = None,
+    *,
+    seed: int = 0,
+    channels: tuple[str, ...] = (),
+) -> Backbone:
     """Build a timm model and load its weights strictly.
 
     The weights come from `weights` where it is given; else from the folder that the variable
@@ -72,6 +79,8 @@ def load_backbone(name: str, weights: Path | str | None = None, *, seed: int = 0
         weights: A checkpoint in timm's layout (.safetensors, .pth, .pt, .bin), or the word
             `random` for untrained weights drawn from `seed`.
         seed: Seed of untrained weights.
+        channels: Series of a case that it is to take in place of the three colours. The first
+            layer is adapted to their number, and the fingerprint is that of the result.
 
     Raises:
         BackboneError: timm has no such model.
@@ -83,13 +92,17 @@ def load_backbone(name: str, weights: Path | str | None = None, *, seed: int = 0
         origin = f"untrained, drawn from seed {seed}"
     else:
         model, origin = _load_model(name, Path(weights) if weights is not None else None)
+    preprocessing = read_preprocessing(model)
+    if channels:
+        adapt_first_layer(model, len(channels))
+        preprocessing = adapt_preprocessing(preprocessing, channels)
     model.requires_grad_(False).eval()
     return Backbone(
         name=name,
         model=model,
         fingerprint=compute_fingerprint(model.state_dict()),
-        preprocessing=read_preprocessing(model),
-        n_features=_count_features(model),
+        preprocessing=preprocessing,
+        n_features=count_features(model),
         weights=origin,
     )
 
@@ -297,14 +310,3 @@ def _abbreviate(names: list[str]) -> str:
         return "none"
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(repr(name) for name in names[:3]) + rest
-
-
-def _count_features(model: nn.Module) -> int:
-    # `num_features` is the width before a head's own hidden layers; VGG has such layers.
-    count = getattr(model, "head_hidden_size", None) or getattr(model, "num_features", None)
-    if not isinstance(count, int):
-        raise BackboneError(
-            f"{type(model).__name__} does not tell the width of its features. "
-            "Choose another timm model."
-        )
-    return count

@@ -27,8 +27,9 @@ def name_pixels(preprocessing: Preprocessing) -> Preprocessing:
         True
     """
     keeps_mean = preprocessing.crop_mode == "border"
-    mean = preprocessing.mean if keeps_mean else (0.0, 0.0, 0.0)
-    return replace(preprocessing, mean=mean, std=(1.0, 1.0, 1.0))
+    n_channels = preprocessing.n_channels
+    mean = preprocessing.mean if keeps_mean else (0.0,) * n_channels
+    return replace(preprocessing, mean=mean, std=(1.0,) * n_channels)
 
 
 def gather_inputs(

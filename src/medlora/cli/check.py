@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medlora.cli.terminal import DataArgument, GroupOption, show_progress
+from medlora.cli.terminal import (
+    ChannelsOption,
+    DataArgument,
+    GroupOption,
+    show_progress,
+    split_channels,
+)
 
 if TYPE_CHECKING:
     from medlora.data.scan import Scan
     from medlora.data.table import ImageTable
 
 
-def check_data(data: DataArgument, group_by: GroupOption = None) -> None:
+def check_data(
+    data: DataArgument, group_by: GroupOption = None, channels: ChannelsOption = "none"
+) -> None:
     """Read every image and say what there is: classes, splits, patients, copies, faults."""
     from medlora.data.cache import NoCache, PreparedImages
     from medlora.data.scan import scan_images
@@ -21,8 +29,10 @@ def check_data(data: DataArgument, group_by: GroupOption = None) -> None:
     from medlora.errors import UnreadableImagesError
     from medlora.preprocessing import Preprocessing
 
-    table = read_table(data, group_by=group_by)
-    small = Preprocessing(size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    series = split_channels(channels)
+    table = read_table(data, group_by=group_by, channels=series)
+    half = (0.5,) * (len(series) or 3)
+    small = Preprocessing(size=(32, 32), mean=half, std=half, channels=series)
     store = PreparedImages(
         table.source, table.locations, small, NoCache(), n_threads=os.cpu_count() or 1
     )

@@ -1,11 +1,14 @@
 """`medlora tasks export`, `import` and `merge`: task files in other programs' formats."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medlora.cli.terminal import TaskArgument, WeightsOption, warn
+
+if TYPE_CHECKING:
+    from medlora.task.card import TaskCard
 
 
 def export_task(
@@ -22,6 +25,7 @@ def export_task(
     from medlora.task.file import load_task
 
     loaded = load_task(task)
+    _refuse_series(loaded.card)
     backbone = find_backbone(loaded, weights) if needs_backbone(loaded) else None
     export_peft(loaded, folder, backbone)
     card = loaded.card
@@ -110,8 +114,10 @@ def merge_task(
             "suffix how to read a checkpoint."
         )
     loaded = load_task(task)
-    backbone = find_backbone(loaded, weights)
     card = loaded.card
+    if out is not None:
+        _refuse_series(card)
+    backbone = find_backbone(loaded, weights)
     if out is not None:
         from medlora.exchange.checkpoint import name_merged, save_checkpoint
 
@@ -125,3 +131,15 @@ def merge_task(
 
         save_onnx(onnx, loaded, backbone, place=str(task))
         typer.echo(f"{onnx}: ONNX, uint8 pixels to probabilities of {', '.join(card.classes)}")
+
+
+def _refuse_series(card: "TaskCard") -> None:
+    """Refuse a task whose backbone is not the one that timm makes by its name."""
+    from medlora.errors import SettingsError
+
+    if card.preprocessing.channels:
+        raise SettingsError(
+            f"Task {card.name!r} takes the series {', '.join(card.preprocessing.channels)}: its "
+            "backbone's first layer is not timm's own, so that neither PEFT nor timm could load "
+            "it by name. Write it as ONNX: medlora tasks merge --onnx MODEL.onnx."
+        )

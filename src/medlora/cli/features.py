@@ -9,6 +9,7 @@ from medlora.cli.terminal import (
     BatchOption,
     CacheOption,
     CacheSizeOption,
+    ChannelsOption,
     ContrastOption,
     DataArgument,
     DeviceOption,
@@ -18,6 +19,7 @@ from medlora.cli.terminal import (
     WeightsOption,
     open_cache,
     show_progress,
+    split_channels,
     split_steps,
 )
 
@@ -30,6 +32,7 @@ def map_data(
     method: Annotated[str, typer.Option(help="pca, or umap (an extra of the package).")] = "pca",
     backbone: Annotated[str, typer.Option(help="timm's model name.")] = "tf_efficientnet_lite0",
     weights: WeightsOption = None,
+    channels: ChannelsOption = "none",
     prepare: PrepareOption = "none",
     contrast: ContrastOption = "none",
     skip_unreadable: SkipOption = False,
@@ -58,7 +61,7 @@ def map_data(
 
     check_figure_path(output)
     chosen = check_method(method)
-    network = load_backbone(backbone, weights)
+    network = load_backbone(backbone, weights, channels=split_channels(channels))
     preprocessing = replace(
         network.preprocessing,
         steps=split_steps(prepare),

@@ -115,7 +115,10 @@ def _predict_one(
         device=device,
         precision=precision,  # type: ignore[arg-type]  # checked where it is used
     )
-    source, locations, total = _list_images(paths[1:])
+    channels = opened.card.preprocessing.channels
+    source, locations, total = (
+        _list_cases(paths[1:], channels) if channels else _list_images(paths[1:])
+    )
     classes = opened.card.classes
 
     def list_rows(answer: "Prediction") -> Rows:
@@ -233,6 +236,25 @@ def _report(n_good: int, n_bad: int) -> None:
         raise DataError("There is no image to predict: standard input names none.")
     if not n_good:
         raise DataError("No image could be read; each answer says why.")
+
+
+def _list_cases(
+    paths: list[str], channels: tuple[str, ...]
+) -> tuple["ImageSource", Iterator[str], int | None]:
+    """The cases of a manifest whose columns name the series of each."""
+    from medlora.data.manifest import open_source
+    from medlora.data.rows import read_rows
+    from medlora.errors import SettingsError
+
+    manifest = Path(paths[0])
+    if len(paths) > 1 or manifest.suffix.lower() not in (".csv", ".parquet"):
+        raise SettingsError(
+            "The task takes several series of each case: give one .csv or .parquet manifest with "
+            f"the columns {', '.join(channels)}, not {', '.join(paths[:3])}."
+        )
+    rows = read_rows(manifest, channels)
+    source = open_source(rows, manifest.parent, channels)
+    return source, iter(row.values["path"] for row in rows), len(rows)
 
 
 def _list_images(images: list[str]) -> tuple["ImageSource", Iterator[str], int | None]:

@@ -47,6 +47,13 @@ PrepareOption = Annotated[
         "denoise, bias-field (uneven intensity)."
     ),
 ]
+ChannelsOption = Annotated[
+    str,
+    typer.Option(
+        help="Columns of a manifest, comma-separated, with the series of each case, such as "
+        "path_t1,path_t2: they become the channels of one image."
+    ),
+]
 ContrastOption = Annotated[str, typer.Option(help="none, equalize or clahe.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
@@ -67,6 +74,12 @@ def split_steps(names: str) -> "tuple[Step, ...]":
     from medlora.preprocessing import order_steps
 
     return order_steps(name.strip() for name in names.split(","))
+
+
+def split_channels(names: str) -> tuple[str, ...]:
+    """The columns of series that the user named."""
+    parts = tuple(name.strip() for name in names.split(","))
+    return () if parts in (("none",), ("",)) else parts
 
 
 def quote_command() -> str:

@@ -9,6 +9,7 @@ from medlora.cli.outcome import show_result
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
+    ChannelsOption,
     ContrastOption,
     GroupOption,
     PrecisionOption,
@@ -20,6 +21,7 @@ from medlora.cli.terminal import (
     open_cache,
     quote_command,
     show_progress,
+    split_channels,
     split_steps,
 )
 
@@ -100,6 +102,7 @@ def train_task(
         ),
     ] = None,
     precision: PrecisionOption = "auto",
+    channels: ChannelsOption = "none",
     prepare: PrepareOption = "none",
     contrast: ContrastOption = "none",
     rotation: Annotated[float, typer.Option(help="Augment: up to so many degrees.")] = 0.0,
@@ -205,6 +208,7 @@ def train_task(
                 thresholds=thresholds,  # type: ignore[arg-type]
                 operating_point=operating_point,
                 precision=precision,  # type: ignore[arg-type]
+                channels=split_channels(channels),
                 prepare=split_steps(prepare),
                 contrast=contrast,  # type: ignore[arg-type]
                 augmentation=Augmentation(

@@ -40,6 +40,16 @@ class Body:
     background: int
 
 
+def cut_out(pixels: npt.NDArray[np.uint8], body: Body) -> npt.NDArray[np.uint8]:
+    """The rectangle of a body, without the marks in it; a view where there are none."""
+    cut = pixels[body.rows, body.columns]
+    if not body.marks.any():
+        return cut
+    cleaned = cut.copy()
+    cleaned[body.marks] = body.background
+    return cleaned
+
+
 def crop_to_body(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Cut borders off, then what lies far beyond the largest connected bright thing.
 
@@ -60,13 +70,7 @@ def crop_to_body(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         >>> crop_to_body(scan).shape
         (40, 40, 3)
     """
-    body = find_body(pixels)
-    cut = pixels[body.rows, body.columns]
-    if not body.marks.any():
-        return cut
-    cleaned = cut.copy()
-    cleaned[body.marks] = body.background
-    return cleaned
+    return cut_out(pixels, find_body(pixels))
 
 
 def find_body(pixels: npt.NDArray[np.uint8]) -> Body:

@@ -212,7 +212,7 @@ class PreparedImages:
         self._source = table_source
         self._locations = tuple(locations)
         self._preprocessing = preprocessing
-        self._shape = (3, *preprocessing.size)
+        self._shape = (preprocessing.n_channels, *preprocessing.size)
         self._cache = cache
         self._sha256 = list(sha256) if sha256 is not None else [""] * len(self._locations)
         if len(self._sha256) != len(self._locations):
@@ -231,14 +231,14 @@ class PreparedImages:
             rows: Rows of the table, in any order.
 
         Returns:
-            uint8 values, shape (row, 3, height, width), in the order of `rows`.
+            uint8 values, shape (row, channel, height, width), in the order of `rows`.
 
         Raises:
             UnreadableImageError: One of them cannot be read.
         """
         import torch
 
-        images = torch.empty((len(rows), 3, *self._preprocessing.size), dtype=torch.uint8)
+        images = torch.empty((len(rows), *self._shape), dtype=torch.uint8)
         pixels = images.numpy()
         for place, (_, image) in enumerate(self._pool.map(self.read_one, rows)):
             pixels[place] = image

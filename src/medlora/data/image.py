@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ from PIL import Image, UnidentifiedImageError
 
 from medlora.data.contrast import enhance_contrast
 from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble, starts_with_element
+from medlora.data.luminance import measure_luminance
 from medlora.data.picture import PICTURE_MAGIC, as_rgb, decode_picture
+from medlora.data.series import holds_series, unpack_series
 from medlora.data.source import split_frame
-from medlora.data.steps import apply_steps
-from medlora.errors import UnreadableImageError
+from medlora.data.steps import apply_steps, crop_series
+from medlora.errors import SettingsError, UnreadableImageError
 from medlora.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -44,11 +47,15 @@ def decode_image(content: bytes, location: str) -> npt.NDArray[np.uint8]:
             frame or page, counted from 0; the first one is taken where none is named.
 
     Returns:
-        RGB values, shape (height, width, 3).
+        RGB values, shape (height, width, 3); of the series of one case, as
+        `medlora.data.series.SeriesSource` gives them, shape (series, height, width, 3).
 
     Raises:
-        UnreadableImageError: The image is truncated, damaged, too large, or in no known format.
+        UnreadableImageError: The image is truncated, damaged, too large, or in no known format,
+            or the series of a case have different sizes.
     """
+    if holds_series(content):
+        return _decode_series(content, location)
     path, frame = split_frame(location)
     if _is_dicom(content, path):
         pixels = decode_dicom(content, location, frame or 0)
@@ -73,21 +80,25 @@ def prepare_image(
     """Bring a decoded image to the backbone's size, as timm does for evaluation.
 
     Args:
-        pixels: RGB values, shape (height, width, 3).
+        pixels: RGB values, shape (height, width, 3), or (series, height, width, 3) where the
+            preprocessing has channels: each becomes one, by its brightness.
         preprocessing: Steps, contrast and geometry. Mean and standard deviation are not applied;
             where `crop_mode` is `border`, the mean is the colour of the border, as in timm.
 
     Returns:
-        RGB values in 0..255, shape (3, height, width), of the size in `preprocessing`.
+        Values in 0..255, shape (channel, height, width), of the size in `preprocessing`.
 
     Raises:
-        SettingsError: A step needs a package that is not installed.
+        SettingsError: A step needs a package that is not installed, or the image has not the
+            series that the preprocessing wants.
 
     Example:
         >>> plain = Preprocessing(size=(8, 6), mean=(0.5,) * 3, std=(0.5,) * 3)
         >>> prepare_image(np.zeros((20, 30, 3), dtype=np.uint8), plain).shape
         (3, 8, 6)
     """
+    if preprocessing.channels or pixels.ndim == 4:
+        return _prepare_series(pixels, preprocessing)
     stepped = apply_steps(pixels, preprocessing.steps)
     image = Image.fromarray(enhance_contrast(stepped, preprocessing.contrast))
     height, width = _resized_size((image.height, image.width), preprocessing)
@@ -107,30 +118,72 @@ def normalise_batch(
 
     Args:
         images: uint8 values, or values in [0, 1] of a floating type, as augmentation gives
-            them; shape (batch, 3, height, width), on any device.
+            them; shape (batch, channel, height, width), on any device.
         preprocessing: Holds the mean and the standard deviation.
         dtype: Type of the result, float32 if not given.
 
     Returns:
-        The normalised images on the same device, shape (batch, 3, height, width).
+        The normalised images on the same device, same shape.
     """
     import torch
 
     values = images.to(torch.float32, copy=True)
     if not images.is_floating_point():
         values.div_(255)
-    shape = (1, 3, 1, 1)
+    shape = (1, -1, 1, 1)
     mean = torch.tensor(preprocessing.mean, device=images.device).view(shape)
     std = torch.tensor(preprocessing.std, device=images.device).view(shape)
     return values.sub_(mean).div_(std).to(dtype or torch.float32)
 
 
-def border_colour(preprocessing: Preprocessing) -> tuple[int, int, int]:
-    """RGB of what lies beyond the image where the crop is larger than it."""
+def border_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
+    """Value of each channel of what lies beyond the image where the crop is larger than it."""
     if preprocessing.crop_mode != "border":
-        return (0, 0, 0)
-    red, green, blue = (round(255 * value) for value in preprocessing.mean)
-    return (red, green, blue)
+        return (0,) * preprocessing.n_channels
+    return tuple(round(255 * value) for value in preprocessing.mean)
+
+
+def _decode_series(content: bytes, location: str) -> npt.NDArray[np.uint8]:
+    decoded = []
+    for part in unpack_series(content):
+        try:
+            if holds_series(part.content):
+                raise UnreadableImageError(location, "it holds several series itself")
+            decoded.append(decode_image(part.content, part.kind))
+        except UnreadableImageError as error:
+            raise UnreadableImageError(
+                location, f"its series {part.name}: {error.reason}"
+            ) from error
+    sizes = [f"{own.shape[0]} x {own.shape[1]}" for own in decoded]
+    if len(set(sizes)) > 1:
+        raise UnreadableImageError(
+            location,
+            f"its series have different sizes, {', '.join(sizes)} pixels. Register them to one "
+            "another, so that a pixel is one place in all of them",
+        )
+    return np.stack(decoded)
+
+
+def _prepare_series(
+    pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing
+) -> npt.NDArray[np.uint8]:
+    names = preprocessing.channels
+    n_series = len(pixels) if pixels.ndim == 4 else 0
+    if n_series != len(names):
+        wanted = f"the series {', '.join(names)} of each case" if names else "colour images"
+        given = f"{n_series} series" if n_series else "single images"
+        raise SettingsError(
+            f"The task takes {wanted}, not {given}. Give it images as it was trained on."
+        )
+    has_crop = "crop" in preprocessing.steps
+    cropped = crop_series(list(pixels)) if has_crop else list(pixels)
+    steps = tuple(step for step in preprocessing.steps if step != "crop")
+    prepared = []
+    for own, mean in zip(cropped, preprocessing.mean, strict=True):
+        grey = np.rint(measure_luminance(own)).astype(np.uint8)
+        plain = replace(preprocessing, channels=(), steps=steps, mean=(mean,) * 3, std=(1.0,) * 3)
+        prepared.append(prepare_image(np.repeat(grey[:, :, np.newaxis], 3, axis=2), plain)[0])
+    return np.stack(prepared)
 
 
 def _is_dicom(content: bytes, path: str) -> bool:
@@ -184,7 +237,7 @@ def _resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[
 
 
 def _crop_or_pad(
-    pixels: npt.NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, int, int]
+    pixels: npt.NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
     """The middle of (height, width, 3), with `fill` around it where it is too small."""
     result = np.empty((*size, 3), dtype=np.uint8)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medlora.data.listing import SPLIT_OF_WORD, Listing, expand_frames
 from medlora.data.rows import Row, check_unique, read_rows
+from medlora.data.series import SeriesSource
 from medlora.data.source import ArraySource, FolderSource, ImageSource
 from medlora.errors import DataError
 
@@ -35,7 +36,7 @@ class MixedSource:
         return self._arrays.setdefault(path, ArraySource(self.root / path)).read_bytes(inner)
 
 
-def read_manifest(path: Path, group_by: str | None = None) -> Listing:
+def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[str] = ()) -> Listing:
     """List the images of a manifest.
 
     Its columns are `path`, relative to the manifest's folder or absolute, and either `label` or
@@ -45,21 +46,24 @@ def read_manifest(path: Path, group_by: str | None = None) -> Listing:
     Args:
         path: A CSV file in UTF-8 (separated by commas, semicolons or tabs) or a Parquet file.
         group_by: Column to take for `patient`.
+        channels: Columns of the series of a case, in place of `path`. A file of several frames
+            stands for its first one there, or for that named by `#frame=3` behind it.
 
     Raises:
         DataError: The file cannot be read, lacks a column, or has a row that makes no sense.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, channels)
     label_column, group_column = _find_columns(list(rows[0].values), path, group_by)
     multi_label = label_column == "labels"
     check_unique(rows, path)
-    source = open_source(rows, path.parent)
+    source = open_source(rows, path.parent, channels)
     locations: list[str] = []
     labels: list[tuple[str, ...]] = []
     splits: list[str | None] = []
     patients: list[str | None] = []
     for row in rows:
-        frames = expand_frames(row.values["path"], source)
+        location = row.values["path"]
+        frames = [location] if channels else expand_frames(location, source)
         locations += frames
         labels += [_read_labels(row, label_column, path)] * len(frames)
         splits += [_read_split(row, path)] * len(frames)
@@ -74,13 +78,16 @@ def read_manifest(path: Path, group_by: str | None = None) -> Listing:
     )
 
 
-def open_source(rows: Sequence[Row], folder: Path) -> ImageSource:
+def open_source(rows: Sequence[Row], folder: Path, channels: Sequence[str] = ()) -> ImageSource:
     """Where the images of a table file lie.
 
     Args:
         rows: Its lines.
         folder: Its folder.
+        channels: Columns of the series of a case.
     """
+    if channels:
+        return SeriesSource(MixedSource(folder), tuple(channels))
     is_mixed = any(_split_array(row.values["path"])[1] for row in rows)
     return MixedSource(folder) if is_mixed else FolderSource(folder)
 

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from medlora.data.series import join_places
 from medlora.errors import DataError
 
 
@@ -16,16 +17,19 @@ class Row(NamedTuple):
     values: dict[str, str]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, channels: Sequence[str] = ()) -> list[Row]:
     """The lines of a table that has a column `path`; values without spaces around them.
 
     Args:
         path: A CSV file in UTF-8 (separated by commas, semicolons or tabs) or a Parquet file.
+        channels: Columns of the series of a case, which stand in place of `path`; they are
+            joined to a value `path`.
 
     Raises:
         DataError: The file cannot be read, holds no line, or a line has no path.
     """
-    rows = list(_read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path))
+    read = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
+    rows = list(read(path, tuple(channels)))
     if not rows:
         raise DataError(f"{path} lists no images. Give it a row for each.")
     return rows
@@ -47,7 +51,7 @@ def check_unique(rows: list[Row], path: Path) -> None:
         first[location] = row.place
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path, channels: tuple[str, ...]) -> Iterator[Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -65,7 +69,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _check_header(cells, path)
+                header = _check_header(cells, path, channels)
                 continue
             place = f"line {reader.line_num}"
             if len(cells) != len(header):
@@ -73,12 +77,12 @@ def _read_csv(path: Path) -> Iterator[Row]:
                     f"{path}, {place}, has {len(cells)} cells where its header has {len(header)}. "
                     "Put values that hold a separator into double quotes."
                 )
-            yield _clean_row(place, dict(zip(header, cells, strict=True)), path)
+            yield _clean_row(place, dict(zip(header, cells, strict=True)), path, channels)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}, is not valid CSV ({error}).") from error
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path, channels: tuple[str, ...]) -> Iterator[Row]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -93,11 +97,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
             table = parquet.read_table(stream)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
-    header = _check_header(list(table.column_names), path)
+    header = _check_header(list(table.column_names), path, channels)
     table = table.rename_columns(header)
     for number, values in enumerate(table.to_pylist(), start=1):
         plain = {name: _as_text(value) for name, value in values.items()}
-        yield _clean_row(f"row {number}", plain, path)
+        yield _clean_row(f"row {number}", plain, path, channels)
 
 
 def _as_text(value: object) -> str:
@@ -106,12 +110,18 @@ def _as_text(value: object) -> str:
     return "|".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check_header(cells: list[str], path: Path) -> list[str]:
+def _check_header(cells: list[str], path: Path, channels: tuple[str, ...]) -> list[str]:
     header = [cell.strip() for cell in cells]
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise DataError(f"{path} has more than one column named {', '.join(repeated)}.")
-    if "path" not in header:
+    lacking = [name for name in channels if name not in header]
+    if lacking:
+        raise DataError(
+            f"{path} has no column {', '.join(lacking)} for the series of that name; its columns "
+            f"are {', '.join(header)}."
+        )
+    if not channels and "path" not in header:
         raise DataError(
             f"{path} has no column 'path'; its columns are {', '.join(header)}. "
             "Name the column of image files so."
@@ -119,8 +129,12 @@ def _check_header(cells: list[str], path: Path) -> list[str]:
     return header
 
 
-def _clean_row(place: str, values: dict[str, str], path: Path) -> Row:
+def _clean_row(place: str, values: dict[str, str], path: Path, channels: tuple[str, ...]) -> Row:
     cleaned = {name: value.strip() for name, value in values.items()}
+    if channels:
+        places = [cleaned[name].replace("\\", "/") for name in channels]
+        cleaned["path"] = join_places(places, f"{path}, {place}")
+        return Row(place, cleaned)
     if not cleaned["path"]:
         raise DataError(f"{path}, {place}, has an empty path.")
     # A manifest may have been written on Windows.

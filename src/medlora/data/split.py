@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from medlora.data.manifest import MixedSource
 from medlora.data.partition import partition_groups
-from medlora.data.source import ArraySource, FolderSource
+from medlora.data.series import SEPARATOR, SeriesSource
+from medlora.data.source import ArraySource, FolderSource, ImageSource
 from medlora.data.table import ImageTable
 from medlora.errors import DataError, PatientLeakError, SettingsError
 from medlora.storage import write_atomically
@@ -162,11 +163,12 @@ def format_split(table: ImageTable, sha256: Sequence[str], folder: Path) -> byte
     has_patients = any(patient is not None for patient in table.patients)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", label_column, "split", "sha256", *["patient"] * has_patients])
+    columns = list(table.source.channels) if isinstance(table.source, SeriesSource) else ["path"]
+    writer.writerow([*columns, label_column, "split", "sha256", *["patient"] * has_patients])
     for row in range(table.n_images):
         names = [table.classes[number] for number in np.flatnonzero(table.targets[row])]
-        path = _place_location(table, row, folder)
-        cells = [path, "|".join(names), table.splits[row] or "", sha256[row]]
+        places = _place_image(table, row, folder)
+        cells = [*places, "|".join(names), table.splits[row] or "", sha256[row]]
         writer.writerow([*cells, *[table.patients[row] or ""] * has_patients])
     return stream.getvalue().encode()
 
@@ -254,9 +256,16 @@ def _check_filled(table: ImageTable) -> None:
             )
 
 
-def _place_location(table: ImageTable, row: int, folder: Path) -> str:
-    """A row's location as seen from another folder."""
+def _place_image(table: ImageTable, row: int, folder: Path) -> list[str]:
+    """Where a row's image lies as seen from another folder, or each of its series."""
     source, location = table.source, table.locations[row]
+    if not isinstance(source, SeriesSource):
+        return [_place_location(source, location, folder)]
+    places = location.split(SEPARATOR)
+    return [place and _place_location(source.source, place, folder) for place in places]
+
+
+def _place_location(source: ImageSource, location: str, folder: Path) -> str:
     if isinstance(source, ArraySource):
         if isinstance(source.content, bytes):
             return location

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medlora.data.bias_field import even_out_intensity
-from medlora.data.body import crop_to_body
+from medlora.data.body import crop_to_body, cut_out, find_body
 from medlora.data.contrast import enhance_contrast
 from medlora.data.denoising import remove_noise
 from medlora.preprocessing import STEPS, Preprocessing, Step
@@ -47,6 +47,19 @@ def apply_steps(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
         if step in steps:
             pixels = _FUNCTIONS[step](pixels)
     return pixels
+
+
+def crop_series(series: Sequence[Pixels]) -> list[Pixels]:
+    """Crop the series of one case alike, to the body that their mean shows.
+
+    Args:
+        series: RGB values, all of one shape (height, width, 3).
+
+    Returns:
+        As many, all of one shape (at most height, at most width, 3).
+    """
+    body = find_body(np.mean(series, axis=0).round().astype(np.uint8))
+    return [cut_out(own, body) for own in series]
 
 
 def show_steps(pixels: Pixels, preprocessing: Preprocessing) -> Iterator[tuple[str, Pixels]]:

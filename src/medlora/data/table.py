@@ -114,7 +114,11 @@ class ImageTable:
 
 
 def read_table(
-    path: Path, *, group_by: str | None = None, classes: Sequence[str] | None = None
+    path: Path,
+    *,
+    group_by: str | None = None,
+    classes: Sequence[str] | None = None,
+    channels: Sequence[str] = (),
 ) -> ImageTable:
     """Read labelled images from a folder, a CSV or Parquet manifest, or a MedMNIST `.npz` file.
 
@@ -128,12 +132,13 @@ def read_table(
             `patient`.
         classes: The classes to have, in this order, where a task has fixed them already. The
             data need not have images of all of them then.
+        channels: A manifest's columns of the series of a case, in place of `path`.
 
     Raises:
         DataError: There is nothing at the path, or it does not describe a usable set of
             labelled images.
     """
-    listing = _read_listing(path, group_by)
+    listing = _read_listing(path, group_by, channels)
     found = listing.classes or _sort_classes(listing)
     _check_classes(found, listing.multi_label, path, n_needed=2 if classes is None else 1)
     column = {name: number for number, name in enumerate(found)}
@@ -153,12 +158,17 @@ def read_table(
     return table if classes is None else table.align_classes(classes)
 
 
-def _read_listing(path: Path, group_by: str | None) -> Listing:
+def _read_listing(path: Path, group_by: str | None, channels: Sequence[str]) -> Listing:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DataError(f"There is nothing at {path}. Check the path.")
     if path.is_file() and suffix in (".csv", ".parquet"):
-        return read_manifest(path, group_by)
+        return read_manifest(path, group_by, channels)
+    if channels:
+        raise DataError(
+            f"{path} has no columns {', '.join(channels)} for the series of each case. List them "
+            "in a CSV manifest."
+        )
     if group_by is not None:
         raise DataError(
             f"{path} has no columns, so it cannot be grouped by '{group_by}'. "

@@ -255,7 +255,7 @@ def find_layout(model: TaskModel, preprocessing: Preprocessing) -> FeatureLayout
     Raises:
         BackboneError: The model has no frozen first part.
     """
-    blank = torch.zeros(1, 3, *preprocessing.size, device=model.head.weight.device)
+    blank = _draw_blank(model, preprocessing)
     (features,) = model.start(blank)
     is_picture = features.ndim == 3 and features.stride(0) == 1 and features.shape[0] > 1
     return FeatureLayout(tuple(features.shape), features.dtype, is_picture)
@@ -267,7 +267,7 @@ def measure_share(model: TaskModel, preprocessing: Preprocessing) -> float:
     Raises:
         BackboneError: The model has no frozen first part.
     """
-    blank = torch.zeros(1, 3, *preprocessing.size, device=model.head.weight.device)
+    blank = _draw_blank(model, preprocessing)
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:
@@ -290,3 +290,9 @@ def measure_share(model: TaskModel, preprocessing: Preprocessing) -> float:
         for hook in hooks:
             hook.remove()
     return first / max(sum(counts), 1)
+
+
+def _draw_blank(model: TaskModel, preprocessing: Preprocessing) -> Tensor:
+    """One black image."""
+    shape = (1, preprocessing.n_channels, *preprocessing.size)
+    return torch.zeros(shape, device=model.head.weight.device)

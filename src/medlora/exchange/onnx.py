@@ -52,7 +52,7 @@ class _Diagnosis(nn.Module):
         self.std: Tensor
         for name in ("mean", "std"):
             values = torch.tensor(getattr(preprocessing, name), dtype=torch.float32)
-            self.register_buffer(name, values.view(1, 3, 1, 1))
+            self.register_buffer(name, values.view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Float32 (batch, class) from uint8 (batch, 3, height, width)."""

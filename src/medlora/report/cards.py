@@ -129,14 +129,17 @@ def _describe_preprocessing(record: Mapping[str, Any]) -> list[Entry]:
         words = _CROPS.get(record["crop_mode"], record["crop_mode"])
         fraction = format_value(record.get("crop_fraction", 1.0))
         entries.append(Entry("crop", f"{words}; keeps {fraction} of the side"))
+    if record.get("channels"):
+        entries.append(Entry("channels", clean_text(", ".join(map(str, record["channels"])))))
     if record.get("steps"):
         entries.append(Entry("steps before it", clean_text(", ".join(map(str, record["steps"])))))
     for key in ("interpolation", "contrast"):
         if key in record:
             entries.append(Entry(key, clean_text(str(record[key]))))
+    channels = "each channel" if record.get("channels") else "red, green, blue"
     for key in ("mean", "std"):
         if key in record:
-            entries.append(Entry(f"{key} of red, green, blue", format_value(record[key])))
+            entries.append(Entry(f"{key} of {channels}", format_value(record[key])))
     return entries
 
 

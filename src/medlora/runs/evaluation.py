@@ -58,7 +58,12 @@ def evaluate_task(
         DataError: The split is empty, or the data have a class that the task does not know.
     """
     card = task.card
-    table = read_table(path, group_by=group_by, classes=card.classes)
+    table = read_table(
+        path,
+        group_by=group_by,
+        classes=card.classes,
+        channels=card.preprocessing.channels,
+    )
     _check_split(table, split, path)
     if table.multi_label != card.multi_label:
         kinds = {True: "any number of labels", False: "one label"}

@@ -79,7 +79,10 @@ class OngoingRun:
         if self.settings.method == "factorised":
             name = name_convolutions(name)
         self.backbone: Backbone = backbone or load_backbone(
-            name, plan.weights, seed=self.settings.seed
+            name,
+            plan.weights,
+            seed=self.settings.seed,
+            channels=self.settings.channels,
         )
         self.preprocessing: Preprocessing = replace(
             self.backbone.preprocessing,

@@ -48,7 +48,7 @@ def find_backbone(task: Task, weights: Path | str | None) -> Backbone:
     if card.method == "full" and weights is None:
         # Its file holds every weight; the backbone gives the architecture alone.
         weights = RANDOM_WEIGHTS
-    return load_backbone(card.backbone.name, weights)
+    return load_backbone(card.backbone.name, weights, channels=card.preprocessing.channels)
 
 
 def open_task(

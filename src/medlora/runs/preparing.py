@@ -93,7 +93,7 @@ def prepare_data(
         DataError: The data are not usable.
         UnreadableImagesError: Images cannot be decoded and are not to be skipped.
     """
-    table = read_table(path, group_by=group_by, classes=classes)
+    table = read_table(path, group_by=group_by, classes=classes, channels=preprocessing.channels)
     return prepare_table(
         table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
     )
@@ -177,7 +177,7 @@ def prepare_pool(
     Raises:
         DataError: The data are not usable.
     """
-    table = read_table(path, group_by=group_by)
+    table = read_table(path, group_by=group_by, channels=preprocessing.channels)
     check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
     if "test" in table.splits:
         table = table.select(_list_rows_outside_test(table))

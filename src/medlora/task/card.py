@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
 from medlora.errors import FormatVersionError, SettingsError, TaskFileError
-from medlora.preprocessing import Preprocessing
+from medlora.preprocessing import LATER_FIELDS, Preprocessing
 from medlora.task.fields import (
     JsonObject,
     check_record,
@@ -225,8 +225,9 @@ def _read_thresholds(card: TaskCard) -> tuple[float, ...]:
 
 
 def _read_preprocessing(values: object) -> Preprocessing:
-    # Cards from before there were steps have no such key.
-    filled = {"steps": [], **values} if isinstance(values, dict) else values
+    # Cards from before there were these fields have no such keys.
+    empty: dict[str, list[str]] = {name: [] for name in LATER_FIELDS}
+    filled = {**empty, **values} if isinstance(values, dict) else values
     record = check_record(Preprocessing, filled, "preprocessing")
     _check_preprocessing(record)
     try:
@@ -237,7 +238,11 @@ def _read_preprocessing(values: object) -> Preprocessing:
 
 def _check_preprocessing(values: dict[str, Any]) -> None:
     """Check the types, which the record itself leaves to the type checker."""
-    for name, n_values in (("size", 2), ("mean", 3), ("std", 3)):
+    for name in LATER_FIELDS:
+        for word in read_sequence(values.get(name, ()), f"preprocessing.{name}"):
+            read_text(word, f"preprocessing.{name}")
+    n_channels = len(values.get("channels", ())) or 3
+    for name, n_values in (("size", 2), ("mean", n_channels), ("std", n_channels)):
         key = f"preprocessing.{name}"
         if len(read_numbers(values[name], key)) != n_values:
             raise describe_fault(key, f"a list of {n_values} numbers", values[name])
@@ -246,8 +251,6 @@ def _check_preprocessing(values: dict[str, Any]) -> None:
     read_number(values["crop_fraction"], "preprocessing.crop_fraction")
     for name in ("interpolation", "crop_mode", "contrast"):
         read_text(values[name], f"preprocessing.{name}")
-    for step in read_sequence(values.get("steps", ()), "preprocessing.steps"):
-        read_text(step, "preprocessing.steps")
 
 
 def _read_software(value: object) -> dict[str, str]:

@@ -93,7 +93,8 @@ class TaskModel(nn.Module):
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
         self._memory_format = find_memory_format(backbone.model)
         self._chain = find_chain(backbone.model)
-        self._image_shape = (3, *backbone.preprocessing.size)
+        known = backbone.preprocessing
+        self._image_shape = (known.n_channels, *known.size)
 
     def forward(self, inputs: Tensor, *, is_started: bool = False) -> Tensor:
         """Logits of images.

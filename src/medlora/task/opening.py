@@ -75,10 +75,11 @@ def compute_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:
 
 
 def draw_check_images(seed: int, n_images: int, preprocessing: Preprocessing) -> Tensor:
-    """Synthetic images for a self-check: smooth blobs of noise, uint8 (image, 3, height, width)."""
+    """Synthetic images for a self-check, uint8 (image, channel, height, width): smooth noise."""
     generator = torch.Generator().manual_seed(seed)
     height, width = preprocessing.size
-    coarse = torch.randint(0, 256, (n_images, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    shape = (n_images, preprocessing.n_channels, 8, 8)
+    coarse = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     rows = torch.arange(height) * 8 // height
     columns = torch.arange(width) * 8 // width
     return coarse[:, :, rows][:, :, :, columns]

@@ -7,7 +7,7 @@ from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
 from medlora.evaluate.operating import OperatingPoint
 from medlora.lora.scaling import Scaling
-from medlora.preprocessing import Contrast, Step, order_steps
+from medlora.preprocessing import Contrast, Step, check_channels, order_steps
 from medlora.task.card import Method
 from medlora.task.precision import Precision
 
@@ -39,7 +39,13 @@ SELECTION_MEASURES: dict[str, bool] = {
 }
 
 # Left out of what is written at these values, so that it stays as it was before they came.
-_LATER: dict[str, Any] = {"last_blocks": 0, "operating_point": None, "prepare": [], "views": 0}
+_LATER: dict[str, Any] = {
+    "channels": [],
+    "last_blocks": 0,
+    "operating_point": None,
+    "prepare": [],
+    "views": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class TrainSettings:
         operating_point: A sensitivity or specificity that they are to reach in place of that,
             as `OperatingPoint.parse` reads it; None for none.
         precision: `auto`, `bf16` or `fp32`.
+        channels: Columns of a manifest with the series of each case, which become the channels
+            of the image; none for colour images.
         contrast: Contrast enhancement before resizing.
         prepare: Steps before that: `crop`, `denoise`, `bias-field`.
         augmentation: Random changes of training images.
@@ -116,6 +124,7 @@ class TrainSettings:
     thresholds: ThresholdRule = "fixed"
     operating_point: str | None = None
     precision: Precision = "auto"
+    channels: tuple[str, ...] = ()
     contrast: Contrast = "none"
     prepare: tuple[Step, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -144,6 +153,7 @@ class TrainSettings:
                     f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}."
                 )
         object.__setattr__(self, "prepare", order_steps(self.prepare))
+        object.__setattr__(self, "channels", check_channels(self.channels))
         ranges: tuple[tuple[str, float, float, bool], ...] = (
             ("rank", 1, 65536, True),
             ("epochs", 1, 100_000, True),
@@ -223,7 +233,8 @@ class TrainSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without those that came later where they change nothing."""
-        values = asdict(self) | {"targets": list(self.targets), "prepare": list(self.prepare)}
+        names = ("targets", "prepare", "channels")
+        values = asdict(self) | {name: list(getattr(self, name)) for name in names}
         return {key: value for key, value in values.items() if _LATER.get(key, ...) != value}
 
     @classmethod
@@ -236,7 +247,8 @@ class TrainSettings:
         try:
             plain = dict(values)
             plain["targets"] = tuple(plain["targets"])
-            plain["prepare"] = tuple(plain.get("prepare", ()))
+            for name in ("prepare", "channels"):
+                plain[name] = tuple(plain.get(name, ()))
             plain["augmentation"] = Augmentation.from_dict(plain["augmentation"])
             return cls(**plain)
         except (TypeError, KeyError) as error:

@@ -15,7 +15,7 @@ from medlora.train.settings import TrainSettings
 Value = bool | int | float | str | None
 
 # Trials that differ in these are scored on other images, or by another measure.
-FIXED_ONLY = ("seed", "select_by", "test_fraction", "val_fraction")
+FIXED_ONLY = ("channels", "seed", "select_by", "test_fraction", "val_fraction")
 _RANGE_KEYS = {"low", "high", "step", "log"}
 
 

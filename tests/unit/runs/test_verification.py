@@ -44,9 +44,9 @@ def loaded(monkeypatch):
     """The backbones that are loaded, with their weights."""
     calls = []
 
-    def spy(name, weights=None):
+    def spy(name, weights=None, **settings):
         calls.append((name, weights))
-        return load_backbone(name, weights)
+        return load_backbone(name, weights, **settings)
 
     monkeypatch.setattr(opened, "load_backbone", spy)
     return calls

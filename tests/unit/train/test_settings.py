@@ -40,7 +40,7 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 39
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 40
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
@@ -77,6 +77,7 @@ CHANGED = TrainSettings(
     precision="bf16",
     contrast="clahe",
     prepare=("crop", "denoise"),
+    channels=("path_t1", "path_t2"),
     augmentation=Augmentation(rotation_degrees=5.0, flip_vertical=True, noise=0.1),
     views=4,
     last_blocks=2,
@@ -105,7 +106,7 @@ def test_all_of_a_backbone_is_not_trained_in_its_last_blocks() -> None:
 
 def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
     assert (
-        not {"views", "last_blocks", "operating_point", "prepare"}
+        not {"views", "last_blocks", "operating_point", "prepare", "channels"}
         & TrainSettings().to_dict().keys()
     )
     assert TrainSettings(prepare=("crop",)).to_dict()["prepare"] == ["crop"]
