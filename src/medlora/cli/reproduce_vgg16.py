@@ -12,6 +12,7 @@ from medlora.cli.terminal import (
     CacheSizeOption,
     PrecisionOption,
 )
+from medlora.cli.tune import import_search
 
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision", "auroc": "AUROC"}
 
@@ -38,6 +39,7 @@ def reproduce_vgg16(
     The settings are chosen on validation images that come out of Training; the test images are
     looked at by finished runs alone. Stop it at any time; the same command goes on.
     """
+    import_search()
     from medlora.experiments.vgg16_lora import read_vgg16, run_vgg16
     from medlora.experiments.vgg16_trials import Vgg16Plan
 
