@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.record import ROOT, show_line, write_result
 from medlora.allocator import keep_large_blocks
-from medlora.data.augment import Augmentation
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
+from medlora.experiments.augmentations import vary_mildly
 from medlora.runs.folder import RunPlan
 from medlora.storage import write_atomically
 from medlora.task.file import load_task
@@ -98,14 +98,7 @@ TASKS = (
 
 def plan_runs(task: ZooTask, folder: Path) -> ArmRuns:
     """The runs of a task: three tries of a rate, and one run with the best."""
-    augmentation = Augmentation(
-        rotation_degrees=10.0,
-        flip_horizontal=task.flips,
-        shift_fraction=0.05,
-        scale_fraction=0.1,
-        contrast=0.2,
-        brightness=0.1,
-    )
+    augmentation = vary_mildly(flips=task.flips)
     settings = TrainSettings(
         backbone=BACKBONE,
         epochs=task.epochs,

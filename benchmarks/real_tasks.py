@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.record import show_line, write_result
 from medlora.allocator import keep_large_blocks
-from medlora.data.augment import Augmentation
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
+from medlora.experiments.augmentations import BRAIN_MRI
 from medlora.runs.comparing import compare_runs
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
@@ -26,21 +26,11 @@ from medlora.train.settings import TrainSettings
 NAME = "brain-tumor-mri"
 TINY = "vit_tiny_patch16_224"
 CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
-# MRI intensities have no unit: brightness and contrast differ from scanner to scanner, and the
-# classes of this data set come from different scanners. Plane and position vary as well.
 COMMON = TrainSettings(
     batch_size=32,
     label_smoothing=0.05,
     weight_decay=0.01,
-    augmentation=Augmentation(
-        rotation_degrees=15.0,
-        flip_horizontal=True,
-        shift_fraction=0.05,
-        scale_fraction=0.15,
-        contrast=0.3,
-        brightness=0.2,
-        noise=0.02,
-    ),
+    augmentation=BRAIN_MRI,
 )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medlora.backbones.weights import load_backbone
-from medlora.data.augment import Augmentation
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import SettingsError, UndefinedMetricError
 from medlora.experiments.arms import Arm, ArmRuns
+from medlora.experiments.augmentations import vary_mildly
 from medlora.experiments.sampling import write_sample
 from medlora.progress import Progress, silent
 from medlora.runs.comparing import compare_runs
@@ -273,14 +273,7 @@ def _judge(runs: Sequence[ArmRuns]) -> tuple[dict[str, Any] | None, str]:
 
 
 def _list_runs(plan: MeloPlan, task: MeloTask, folder: Path) -> Sequence[ArmRuns]:
-    augmentation = Augmentation(
-        rotation_degrees=10.0,
-        flip_horizontal=task.flips,
-        shift_fraction=0.05,
-        scale_fraction=0.1,
-        contrast=0.2,
-        brightness=0.1,
-    )
+    augmentation = vary_mildly(flips=task.flips)
     epochs = 1 if plan.quick else plan.epochs or task.epochs
     common = TrainSettings(
         backbone=plan.backbone,

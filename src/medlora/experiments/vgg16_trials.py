@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
 from medlora.experiments.arms import Arm
+from medlora.experiments.augmentations import BRAIN_MRI
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
 from medlora.tune.plan import TuneFolder, TunePlan
@@ -30,15 +30,6 @@ PART_NAMES = {
     "preparation": "Augmentation and contrast",
 }
 _NOTE = "An experiment's run; not for use on patients."
-_AUGMENTATION = Augmentation(
-    rotation_degrees=15.0,
-    flip_horizontal=True,
-    shift_fraction=0.05,
-    scale_fraction=0.15,
-    contrast=0.3,
-    brightness=0.2,
-    noise=0.02,
-)
 # The three convolutions of VGG16's last block, by their places in timm's `features`.
 _LAST_CONVOLUTIONS = ("features.24", "features.26", "features.28")
 # Lasting views of each image: what is frozen is computed once for each of them.
@@ -187,7 +178,7 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
             _vary(plan, part, "resampling", best, sampling="balanced"),
         ]
     if part == "preparation":
-        views = {"augmentation": _AUGMENTATION, "views": _VIEWS}
+        views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
         return [
             _vary(plan, part, "neither", best),
             _vary(plan, part, "augmentation", best, **views),
@@ -222,11 +213,11 @@ def _list_methods(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
     common = TrainSettings(
         backbone=PRETRAINED,
         label_smoothing=0.05,
-        augmentation=_AUGMENTATION,
+        augmentation=BRAIN_MRI,
         precision=plan.precision,
     )
     factorised = replace(
-        best, augmentation=_AUGMENTATION, views=_VIEWS, label_smoothing=0.05, schedule="cosine"
+        best, augmentation=BRAIN_MRI, views=_VIEWS, label_smoothing=0.05, schedule="cosine"
     )
     rate = best.resolve().learning_rate or 1e-3
     cases: tuple[tuple[str, TrainSettings, tuple[float, ...], int], ...] = (
@@ -256,7 +247,7 @@ def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
             backbone=backbone,
             epochs=epochs,
             label_smoothing=0.05,
-            augmentation=_AUGMENTATION,
+            augmentation=BRAIN_MRI,
             precision=plan.precision,
         )
         arm = Arm(settings, rates, 1, plan.seeds)
