@@ -10,6 +10,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from medlora.errors import SettingsError
+from medlora.report.sections import Section, check_sections
+
+OWN_ANCHORS = frozenset(
+    {"contents", "key-figures", "figures", "mistakes", "training", "card", "command"}
+)
+"""Addresses on the page of the parts that every report has."""
 
 
 class Mistake(NamedTuple):
@@ -21,6 +27,8 @@ class Mistake(NamedTuple):
         predicted: Decided class, or several joined by "|", or "" for none.
         probability: Probability that the model gave to what it decided, in [0, 1].
         location: Where the image lies, as its table names it.
+        heat_map: The picture with what the decision rests on drawn over it, as PNG bytes; b"" where
+            there is none. It is shown beside the thumbnail.
     """
 
     thumbnail: bytes
@@ -28,6 +36,7 @@ class Mistake(NamedTuple):
     predicted: str
     probability: float
     location: str
+    heat_map: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,11 @@ class ReportContent:
         split: Which images the evaluation is about: "test", "val" or "out-of-fold".
         operating_point: What was asked for and what is reached, as `measure_point` gives it.
         folds: Of a cross-validation, each fold's `Evaluation.to_dict` with `best_epoch`.
+        sections: What else there is to show; their order is kept within each place.
 
     Raises:
-        SettingsError: The arrays' shapes do not fit the classes or locations.
+        SettingsError: The arrays' shapes do not fit the classes or locations, or two sections have
+            one anchor.
     """
 
     title: str
@@ -77,6 +88,7 @@ class ReportContent:
     split: str = "test"
     operating_point: Mapping[str, Any] | None = None
     folds: Sequence[Mapping[str, Any]] = ()
+    sections: tuple[Section, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the arrays describe the same images and classes."""
@@ -86,6 +98,7 @@ class ReportContent:
                 f"A report needs probabilities and targets of shape {shape} (images, classes), "
                 f"not {self.probabilities.shape} and {self.targets.shape}."
             )
+        check_sections(self.sections, OWN_ANCHORS)
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8], side: int = 160) -> bytes:
