@@ -27,7 +27,7 @@ PART_NAMES = {
     "method": "Methods on VGG16's convolutions",
     "backbone": "Other backbones",
     "balance": "Weighted loss and resampling",
-    "preparation": "Augmentation and contrast",
+    "preparation": "Contrast, cropping and augmentation",
 }
 _NOTE = "An experiment's run; not for use on patients."
 # The three convolutions of VGG16's last block, by their places in timm's `features`.
@@ -181,10 +181,11 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
         views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
         return [
             _vary(plan, part, "neither", best),
-            _vary(plan, part, "augmentation", best, **views),
             _vary(plan, part, "equalisation", best, contrast="equalize"),
             _vary(plan, part, "CLAHE", best, contrast="clahe"),
-            _vary(plan, part, "CLAHE and augmentation", best, contrast="clahe", **views),
+            _vary(plan, part, "cropping to the head", best, prepare=("crop",)),
+            _vary(plan, part, "augmentation", best, **views),
+            _vary(plan, part, "all three", best, prepare=("crop",), contrast="clahe", **views),
         ]
     return list(_list_methods(plan, best))
 
