@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medlora.runs import prediction
-from medlora.task.file import load_task
+from medlora.task.file import Task, load_task, save_task
+from medlora.task.trust import ConformalRecord
 from run_samples import TINY, draw_pixels, run_command, write_images, write_manifest
 
 FAST = ("--weights", "random", "--precision", "fp32")
@@ -207,6 +209,40 @@ def test_predict_keeps_the_order_and_both_formats_agree(command, trained, images
         for name in ("dark", "light"):
             shown = row[f"p_{name}"]
             assert (float(shown) if shown else None) == answer.get("probabilities", {}).get(name)
+
+
+def test_predict_tells_which_answers_should_not_be_used(
+    command, trained, images, tmp_path, capsys
+) -> None:
+    task = load_task(trained / "task.safetensors")
+    # Of two classes both are in the set, or none, where one limit lies on either side of 0.5.
+    never = ConformalRecord(0.9, False, (0.0, 1.0), (), "val", (5, 5), 10)
+    save_task(tmp_path / "a.safetensors", Task(replace(task.card, conformal=never), task.tensors))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    given = [images / "dark" / "009.png", tmp_path / "broken.png"]
+    as_json, as_csv = tmp_path / "out.json", tmp_path / "out.csv"
+    names = ("--json", as_json, "--csv", as_csv)
+    assert command("predict", tmp_path / "a.safetensors", *given, *FAST, *names) == 0
+    rows, answers = read_answers(as_csv), json.loads(as_json.read_text())
+    assert list(rows[0])[-4:] == ["error", "abstain", "prediction_set", "undecided"]
+    assert [row["prediction_set"] for row in rows] == ["dark", ""]
+    assert [row["abstain"] for row in rows] == ["", ""]
+    assert (answers[0]["abstain"], answers[0]["prediction_set"]) == ("", ["dark"])
+    assert "abstain" not in answers[1]
+    both = replace(never, least=(0.0, 0.0))
+    save_task(tmp_path / "b.safetensors", Task(replace(task.card, conformal=both), task.tensors))
+    capsys.readouterr()
+    assert command("predict", tmp_path / "b.safetensors", *given[:1], *FAST, *names) == 0
+    assert "1 of 1 image(s) should not be decided so; 'abstain' says why" in capsys.readouterr().err
+    (row,) = read_answers(as_csv)
+    assert row["decision"] == "dark"
+    assert row["abstain"] == "undecided between dark and light"
+    assert row["prediction_set"] == "dark|light"
+    # A task without sets has the same columns.
+    assert command("predict", trained / "task.safetensors", *given[:1], *FAST, *names) == 0
+    (row,) = read_answers(as_csv)
+    assert (row["abstain"], row["prediction_set"], row["undecided"]) == ("", "", "")
+    assert "prediction_set" not in json.loads(as_json.read_text())[0]
 
 
 def test_predict_agrees_with_evaluate_and_writes_to_the_terminal(command, trained, images, capsys):

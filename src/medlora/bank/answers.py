@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from medlora.bank.held import HeldTask
+from medlora.evaluate.abstaining import judge_answers
 from medlora.evaluate.metrics import decide
 from medlora.task.opening import compute_probabilities
 
@@ -22,12 +23,19 @@ class Answer:
         probabilities: One for each class, in [0, 1].
         decision: The classes that are chosen by the task's thresholds: one in a single-label
             task, any number in a multi-label one.
+        abstain: Why the answer should not be used; empty where nothing speaks against it.
+        prediction_set: The classes that cannot be ruled out at the task's coverage; None where
+            the task has no prediction sets.
+        undecided: Labels of a multi-label task that its sets leave open.
     """
 
     task: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     decision: tuple[str, ...]
+    abstain: str = ""
+    prediction_set: tuple[str, ...] | None = None
+    undecided: tuple[str, ...] = ()
 
 
 def answer_rows(features: Tensor, tasks: Sequence[HeldTask]) -> list[Answer]:
@@ -55,9 +63,13 @@ def answer_rows(features: Tensor, tasks: Sequence[HeldTask]) -> list[Answer]:
 def _decide(task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Answer:
     card = task.card
     (chosen,) = decide(values[None], card.thresholds, card.multi_label)
+    (reservation,) = judge_answers(card, values[None])
     return Answer(
         task=card.name,
         classes=card.classes,
         probabilities=tuple(values.tolist()),
         decision=tuple(name for name, is_in in zip(card.classes, chosen, strict=True) if is_in),
+        abstain=reservation.abstain,
+        prediction_set=reservation.prediction_set,
+        undecided=reservation.undecided,
     )

@@ -7,10 +7,30 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 AnswerT = TypeVar("AnswerT")
 Rows = list[list[str]]
+
+# Behind all others, so that programs which read the first columns go on; in the table of every
+# task, so that one program reads them all.
+RESERVATION_COLUMNS = ("abstain", "prediction_set", "undecided")
+
+
+class Reserved(Protocol):
+    """An answer that may come with a reason not to use it."""
+
+    @property
+    def abstain(self) -> str:
+        """The reason, or nothing."""
+
+    @property
+    def prediction_set(self) -> tuple[str, ...] | None:
+        """Classes that cannot be ruled out."""
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Labels that are left open."""
 
 
 class AnswerFiles(Generic[AnswerT]):
@@ -68,6 +88,20 @@ class AnswerFiles(Generic[AnswerT]):
 def spell_location(location: str) -> str:
     """A location that can be written whatever bytes a file's name holds."""
     return location.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def list_reservations(answer: Reserved) -> list[str]:
+    """The cells of `RESERVATION_COLUMNS`."""
+    return [answer.abstain, "|".join(answer.prediction_set or ()), "|".join(answer.undecided)]
+
+
+def describe_reservations(answer: Reserved) -> dict[str, Any]:
+    """The same for JSON: `abstain` always, the others where the task has prediction sets."""
+    record: dict[str, Any] = {"abstain": answer.abstain}
+    if answer.prediction_set is not None:
+        record["prediction_set"] = list(answer.prediction_set)
+        record["undecided"] = list(answer.undecided)
+    return record
 
 
 def _format_line(cells: Sequence[str]) -> str:

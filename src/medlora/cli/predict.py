@@ -3,14 +3,21 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.answer_files import AnswerFiles, Rows, spell_location
+from medlora.cli.answer_files import (
+    RESERVATION_COLUMNS,
+    AnswerFiles,
+    Rows,
+    describe_reservations,
+    list_reservations,
+    spell_location,
+)
 from medlora.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -125,7 +132,8 @@ def _predict_one(
         values = answer.probabilities
         cells = [f"{value:.6f}" for value in values] if values else [""] * len(classes)
         place = spell_location(answer.location)
-        return [[place, answer.decision or "", *cells, answer.error or ""]]
+        reserved = list_reservations(answer)
+        return [[place, answer.decision or "", *cells, answer.error or "", *reserved]]
 
     def describe(answer: "Prediction") -> dict[str, Any]:
         record: dict[str, Any] = {"file": spell_location(answer.location)}
@@ -133,12 +141,14 @@ def _predict_one(
             return record | {"error": answer.error}
         values = [round(value, 6) for value in answer.probabilities]
         record["decision"] = answer.decision
-        return record | {"probabilities": dict(zip(classes, values, strict=True))}
+        record["probabilities"] = dict(zip(classes, values, strict=True))
+        return record | describe_reservations(answer)
 
-    header = ["file", "decision", *[f"p_{name}" for name in classes], "error"]
+    columns = [f"p_{name}" for name in classes]
+    header = ["file", "decision", *columns, "error", *RESERVATION_COLUMNS]
     with AnswerFiles(header, list_rows, describe).open(json_file, csv_file) as write:
         answers = predict_images(opened, source, locations, batch_size=batch_size)
-        counts = _write_all(answers, write, total)
+        counts = _write_all(answers, write, total, lambda answer: bool(answer.abstain))
     _report(*counts)
 
 
@@ -153,12 +163,11 @@ def _predict_many(
     from medlora.runs.mixed import predict_routed
 
     source, questions, total = _list_questions(opened, paths, route)
-    files = AnswerFiles(
-        ["file", "task", "decision", "probabilities", "error"], _list_routed, _describe_routed
-    )
+    header = ["file", "task", "decision", "probabilities", "error", *RESERVATION_COLUMNS]
+    files = AnswerFiles(header, _list_routed, _describe_routed)
     with files.open(json_file, csv_file) as write:
         answers = predict_routed(opened.bank, source, questions, batch_size=batch_size)
-        counts = _write_all(answers, write, total)
+        counts = _write_all(answers, write, total, _is_reserved)
     _report(*counts)
 
 
@@ -191,9 +200,17 @@ def _list_questions(
 def _list_routed(answer: "RoutedPrediction") -> Rows:
     place = spell_location(answer.location)
     if answer.answers is None:
-        return [[place, name, "", "", answer.error or ""] for name in answer.tasks]
+        empty = [""] * len(RESERVATION_COLUMNS)
+        return [[place, name, "", "", answer.error or "", *empty] for name in answer.tasks]
     return [
-        [place, name, "|".join(found.decision), json.dumps(_round(found), ensure_ascii=False), ""]
+        [
+            place,
+            name,
+            "|".join(found.decision),
+            json.dumps(_round(found), ensure_ascii=False),
+            "",
+            *list_reservations(found),
+        ]
         for name, found in answer.answers.items()
     ]
 
@@ -204,10 +221,18 @@ def _describe_routed(answer: "RoutedPrediction") -> dict[str, Any]:
         return record | {"tasks": list(answer.tasks), "error": answer.error}
     return record | {
         "answers": {
-            name: {"decision": "|".join(found.decision), "probabilities": _round(found)}
+            name: {
+                "decision": "|".join(found.decision),
+                "probabilities": _round(found),
+                **describe_reservations(found),
+            }
             for name, found in answer.answers.items()
         }
     }
+
+
+def _is_reserved(answer: "RoutedPrediction") -> bool:
+    return any(found.abstain for found in (answer.answers or {}).values())
 
 
 def _round(answer: Any) -> dict[str, float]:
@@ -215,21 +240,31 @@ def _round(answer: Any) -> dict[str, float]:
     return dict(zip(answer.classes, values, strict=True))
 
 
-def _write_all(answers: Iterable[Any], write: Any, total: int | None) -> tuple[int, int]:
-    """Write answers as they come, with progress; how many there were, with and without one."""
-    n_good = n_bad = 0
+def _write_all(
+    answers: Iterable[Any], write: Any, total: int | None, is_reserved: Callable[[Any], bool]
+) -> tuple[int, int, int]:
+    """Write answers as they come, with progress.
+
+    Returns:
+        Images that were answered, images that could not be, and images of which `is_reserved`
+        says that an answer should not be used.
+    """
+    n_good = n_bad = n_reserved = 0
     with show_progress() as progress:
         for answer in answers:
             write(answer)
             n_bad += answer.error is not None
             n_good += answer.error is None
+            n_reserved += is_reserved(answer)
             progress("predicting", n_good + n_bad, total or n_good + n_bad + 1)
-    return n_good, n_bad
+    return n_good, n_bad, n_reserved
 
 
-def _report(n_good: int, n_bad: int) -> None:
+def _report(n_good: int, n_bad: int, n_reserved: int) -> None:
     from medlora.errors import DataError
 
+    if n_reserved:
+        warn([f"{n_reserved} of {n_good} image(s) should not be decided so; 'abstain' says why."])
     if n_bad:
         warn([f"{n_bad} image(s) could not be read."])
     if not n_good + n_bad:

@@ -10,6 +10,7 @@ import torch
 from medlora.data.image import decode_image, prepare_image
 from medlora.data.source import ImageSource
 from medlora.errors import UnreadableImageError
+from medlora.evaluate.abstaining import Reservation, judge_answers
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.predict import predict_batch
 from medlora.runs.ahead import prepare_ahead
@@ -26,12 +27,20 @@ class Prediction:
         probabilities: One for each class, in [0, 1]; None where it cannot be read.
         decision: The class; for multi-label tasks those chosen, joined by a vertical bar.
         error: What is wrong with the image; None where nothing is.
+        abstain: Why the answer should not be used; empty where nothing speaks against it, and
+            where there is no answer.
+        prediction_set: The classes that cannot be ruled out at the task's coverage; None where
+            the task has no prediction sets, or there is no answer.
+        undecided: Labels of a multi-label task that its sets leave open.
     """
 
     location: str
     probabilities: tuple[float, ...] | None
     decision: str | None
     error: str | None
+    abstain: str = ""
+    prediction_set: tuple[str, ...] | None = None
+    undecided: tuple[str, ...] = ()
 
 
 def predict_images(
@@ -68,18 +77,26 @@ def _answer(
 ) -> Iterator[Prediction]:
     card = task.card
     pixels = [found for _, found in batch if not isinstance(found, UnreadableImageError)]
-    answers: Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]] = iter(())
+    answers: Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], Reservation]] = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels))
         probabilities = predict_batch(
             task.model, images, card.preprocessing, multi_label=card.multi_label
         )
         decisions = decide(probabilities, card.thresholds, card.multi_label)
-        answers = zip(probabilities, decisions, strict=True)
+        reservations = judge_answers(card, probabilities)
+        answers = zip(probabilities, decisions, reservations, strict=True)
     for location, found in batch:
         if isinstance(found, UnreadableImageError):
             yield Prediction(location, None, None, found.reason)
             continue
-        probability, decision = next(answers)
-        values = tuple(float(value) for value in probability)
-        yield Prediction(location, values, join_names(card.classes, decision), None)
+        probability, decision, reservation = next(answers)
+        yield Prediction(
+            location,
+            tuple(float(value) for value in probability),
+            join_names(card.classes, decision),
+            None,
+            abstain=reservation.abstain,
+            prediction_set=reservation.prediction_set,
+            undecided=reservation.undecided,
+        )

@@ -27,6 +27,7 @@ from medlora.task.records import (
     SelfCheck,
 )
 from medlora.task.strict_json import show_value
+from medlora.task.trust import CalibrationRecord, ConformalRecord, check_trust
 
 __all__ = [
     "FORMAT_VERSION",
@@ -47,7 +48,7 @@ Method = Literal["lora", "linear", "full", "factorised", "pca-logistic"]
 _FREE_OBJECTS = ("training", "data", "metrics", "software")
 # Fields that files of earlier versions lack. A card writes them only where they say something,
 # so that the file of a task without them stays the same to the byte.
-_LATER_FIELDS = {"factorised": None}
+_LATER_FIELDS = {"factorised": None, "calibration": None, "conformal": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,9 @@ class TaskCard:
         note: Intended use and limits, in the words of whoever trained it.
         self_check: A few inputs with their expected outputs.
         factorised: The layers W = U V; there for the method `factorised` and no other.
+        calibration: How the logits were scaled after training, which the stored head has in it;
+            None where they were not.
+        conformal: When a class belongs to an image's prediction set; None for no such sets.
 
     Raises:
         TaskFileError: A field breaks its rule; the key is named.
@@ -103,6 +107,8 @@ class TaskCard:
     note: str = ""
     self_check: SelfCheck | None = None
     factorised: FactorisedSettings | None = None
+    calibration: CalibrationRecord | None = None
+    conformal: ConformalRecord | None = None
 
     def __post_init__(self) -> None:
         """Check every field, and bring numbers and lists into one form."""
@@ -128,6 +134,7 @@ class TaskCard:
             if len(row) != len(classes):
                 rule = f"rows of {len(classes)} numbers, one for each class"
                 raise describe_fault("self_check.expected", rule, row)
+        check_trust(self.calibration, self.conformal, len(classes), multi_label=self.multi_label)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, from which `from_dict` makes an equal card."""
@@ -140,6 +147,8 @@ class TaskCard:
             "thresholds": list(self.thresholds),
             "self_check": None if self.self_check is None else self.self_check.to_dict(),
             "factorised": None if self.factorised is None else self.factorised.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "conformal": None if self.conformal is None else self.conformal.to_dict(),
             **{key: read_object(getattr(self, key), key) for key in _FREE_OBJECTS},
         }
         silent = [key for key, meant in _LATER_FIELDS.items() if values[key] == meant]
@@ -159,6 +168,7 @@ class TaskCard:
         record = check_record(cls, values, "", later=_LATER_FIELDS)
         adapter, self_check = record["adapter"], record["self_check"]
         factorised = record["factorised"]
+        calibration, conformal = record["calibration"], record["conformal"]
         return cls(
             format_version=record["format_version"],
             name=read_title(record["name"], "name"),
@@ -177,6 +187,8 @@ class TaskCard:
             note=read_text(record["note"], "note", max_length=MAX_NOTE_LENGTH),
             self_check=None if self_check is None else SelfCheck.from_dict(self_check),
             factorised=None if factorised is None else FactorisedSettings.from_dict(factorised),
+            calibration=None if calibration is None else CalibrationRecord.from_dict(calibration),
+            conformal=None if conformal is None else ConformalRecord.from_dict(conformal),
         )
 
 

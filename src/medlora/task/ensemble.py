@@ -186,8 +186,15 @@ def join_cards(ensemble: Ensemble, cards: Sequence[TaskCard], place: str) -> Tas
                     f"The members of {place} cannot answer together: {key!r} of {member.file} is "
                     f"not that of {ensemble.members[0].file}. Make it of tasks that share it."
                 )
+    # What was found for one member's answers is not true of their mean.
     return replace(
-        first, name=ensemble.name, thresholds=ensemble.thresholds, metrics={}, self_check=None
+        first,
+        name=ensemble.name,
+        thresholds=ensemble.thresholds,
+        metrics={},
+        self_check=None,
+        calibration=None,
+        conformal=None,
     )
 
 

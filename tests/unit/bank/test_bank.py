@@ -24,6 +24,7 @@ from medlora.errors import (
 from medlora.task.file import Task, save_task
 from medlora.task.folder import TaskFolder
 from medlora.task.model import find_normalisations
+from medlora.task.trust import ConformalRecord
 from tests.unit.task.model_samples import RESNET, VIT, draw_backbone
 
 
@@ -56,6 +57,20 @@ def test_answers_come_in_the_order_asked_and_know_their_classes() -> None:
         for name, value in zip(quality.classes, quality.probabilities, strict=True)
         if value >= 0.5
     }
+
+
+def test_an_answer_that_should_not_be_used_says_why() -> None:
+    never = ConformalRecord(0.9, False, (0.0, 0.0), (), "val", (5, 5), 10)
+    tasks = [make_vit_task("open"), make_vit_task("plain", seed=1)]
+    card = replace(tasks[0].card, conformal=never)
+    bank = make_bank()
+    bank.add(Task(card, tasks[0].tensors))
+    bank.add(tasks[1])
+    (found,) = bank.predict(draw_pictures(1), [["open", "plain"]])
+    assert found["open"].abstain == "undecided between open 0 and open 1"
+    assert found["open"].prediction_set == ("open 0", "open 1")
+    assert len(found["open"].decision) == 1
+    assert (found["plain"].abstain, found["plain"].prediction_set) == ("", None)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

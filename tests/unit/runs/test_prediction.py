@@ -43,6 +43,7 @@ def make_task(**changes):
         "multi_label": False,
         "thresholds": (0.5, 0.5),
         "classes": ("dark", "light"),
+        "conformal": None,
     }
     return SimpleNamespace(model=Brightness().eval(), card=SimpleNamespace(**(card | changes)))
 
@@ -83,6 +84,20 @@ def test_labels_are_joined(tmp_path) -> None:
     task = make_task(multi_label=True, thresholds=(0.1, 0.1))
     answers = list(predict_images(task, FolderSource(tmp_path), [name]))
     assert answers[0].decision == "dark|light"
+
+
+def test_an_answer_that_should_not_be_used_says_why(tmp_path) -> None:
+    names = [write(tmp_path / "a.png", 128), write(tmp_path / "b.png", 250)]
+    (tmp_path / "c.png").write_bytes(b"no image")
+    conformal = SimpleNamespace(least=(0.2, 0.2), most=())
+    task = make_task(conformal=conformal)
+    names.append(str(tmp_path / "c.png"))
+    unsure, sure, broken = predict_images(task, FolderSource(tmp_path), names)
+    assert unsure.decision in ("dark", "light")
+    assert unsure.abstain == "undecided between dark and light"
+    assert unsure.prediction_set == ("dark", "light")
+    assert (sure.abstain, sure.prediction_set, sure.undecided) == ("", ("light",), ())
+    assert (broken.abstain, broken.prediction_set) == ("", None)
 
 
 def test_every_frame_and_folder_is_listed_for_prediction(tmp_path) -> None:

@@ -1,0 +1,93 @@
+"""When a task's answer should not be used, and why: abstaining as an answer of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from medlora.evaluate.conformal import PredictionSets, SetLimits, find_sets
+from medlora.evaluate.inputs import Bools, Floats
+from medlora.task.card import TaskCard
+
+NO_CLASS = "no class is likely enough"
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What stands beside an answer: whether it should be used, and what cannot be ruled out.
+
+    Attributes:
+        abstain: Why the answer should not be used; empty where nothing speaks against it.
+        prediction_set: The classes that cannot be ruled out at the task's coverage; None where
+            the task has no prediction sets.
+        undecided: Of a multi-label task, the labels of which neither presence nor absence can be
+            ruled out, or both are.
+    """
+
+    abstain: str = ""
+    prediction_set: tuple[str, ...] | None = None
+    undecided: tuple[str, ...] = ()
+
+
+def judge_answers(card: TaskCard, probabilities: Floats) -> list[Reservation]:
+    """What has to stand beside a task's answers; the answers themselves do not change.
+
+    A single-label task abstains where the prediction set does not hold exactly one class. A
+    multi-label task abstains where no label at all is decided; else it names the undecided ones.
+
+    Args:
+        card: The task's card.
+        probabilities: (image, class), in [0, 1].
+
+    Returns:
+        One for each image.
+    """
+    sets = find_card_sets(card, probabilities)
+    found = []
+    for row in range(len(probabilities)):
+        reasons = _list_reasons(card, sets, row)
+        found.append(
+            Reservation(
+                abstain="; ".join(reasons),
+                prediction_set=None if sets is None else _name(card, sets.present[row]),
+                undecided=() if sets is None else _name(card, sets.undecided[row]),
+            )
+        )
+    return found
+
+
+def find_card_sets(card: TaskCard, probabilities: Floats) -> PredictionSets | None:
+    """The prediction sets of a task's answers; None where the task has none.
+
+    Args:
+        card: The task's card.
+        probabilities: (image, class), in [0, 1].
+    """
+    if card.conformal is None:
+        return None
+    return find_sets(probabilities, SetLimits(card.conformal.least, card.conformal.most))
+
+
+def _list_reasons(card: TaskCard, sets: PredictionSets | None, row: int) -> Iterator[str]:
+    """Every reason to abstain from an image's answer, the weightiest first.
+
+    This is the one place where reasons are put together, and where a new one belongs.
+    """
+    if sets is not None:
+        yield from _question_set(card, sets, row)
+
+
+def _question_set(card: TaskCard, sets: PredictionSets, row: int) -> Iterator[str]:
+    if card.multi_label:
+        if sets.undecided[row].all():
+            yield "no label can be decided"
+        return
+    names = _name(card, sets.present[row])
+    if not names:
+        yield NO_CLASS
+    elif len(names) > 1:
+        yield f"undecided between {' and '.join([', '.join(names[:-1]), names[-1]])}"
+
+
+def _name(card: TaskCard, chosen: Bools) -> tuple[str, ...]:
+    return tuple(card.classes[place] for place in np.flatnonzero(chosen))
