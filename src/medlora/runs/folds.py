@@ -18,7 +18,7 @@ from medlora.runs.finishing import RunResult
 from medlora.runs.fold_scores import ENSEMBLE_NAME, FoldScores, score_folds, write_fold_results
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.runs.ongoing import OngoingRun
-from medlora.runs.preparing import PreparedData, divide_data, prepare_pool
+from medlora.runs.preparing import PreparedData, divide_data
 from medlora.runs.refit import Refit
 from medlora.runs.training import begin_run, resume_run
 from medlora.train.loop import never
@@ -88,7 +88,7 @@ def start_folds(
     RunFolder(folder).check_free()
     fabric.barrier()
     run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
-    pool = _prepare(run)
+    pool = run.prepare_pool()
     run.check_classes(pool.table)
     folds = assign_folds(pool.table, pool.sha256, n_folds, seed=plan.settings.seed)
     job = _Job(run, pool, folds, refit, should_stop)
@@ -145,7 +145,7 @@ def resume_folds(
             f"{record['backbone_fingerprint'][:6]}; the weights now found are "
             f"@{run.backbone.fingerprint[:6]}. Put the first ones back, or start anew."
         )
-    pool = _prepare(run)
+    pool = run.prepare_pool()
     if pool.digest != record["data_sha256"]:
         raise DataError(
             f"The images of {plan.data} are not those that the folds in {folder} were started "
@@ -245,23 +245,6 @@ class _Job:
         )
         splits = ["test" if split == "test" else "train" for split in data.table.splits]
         return data.with_table(data.table.with_splits(splits))
-
-
-def _prepare(run: OngoingRun) -> PreparedData:
-    """The images outside of the test split."""
-    plan, settings = run.plan, run.settings
-    return prepare_pool(
-        Path(plan.data),
-        run.preprocessing,
-        run.cache,
-        val_fraction=settings.val_fraction,
-        test_fraction=settings.test_fraction,
-        seed=settings.seed,
-        group_by=plan.group_by,
-        skip_unreadable=plan.skip_unreadable,
-        allow_patient_overlap=plan.allow_patient_overlap,
-        progress=run.progress,
-    )
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

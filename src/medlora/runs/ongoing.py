@@ -21,7 +21,7 @@ from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
-from medlora.runs.preparing import PreparedData, find_seen, prepare_data
+from medlora.runs.preparing import PreparedData, find_seen, prepare_data, prepare_pool
 from medlora.runs.scoring import Scores, score_rows
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
@@ -105,6 +105,25 @@ class OngoingRun:
             classes=classes,
             skip_unreadable=self.plan.skip_unreadable,
             progress=self.progress,
+        )
+
+    def prepare_pool(self, progress: Progress | None = None) -> PreparedData:
+        """The plan's images outside of the test split, whose images are not opened.
+
+        Args:
+            progress: Told after every image in place of the run's own.
+        """
+        return prepare_pool(
+            Path(self.plan.data),
+            self.preprocessing,
+            self.cache,
+            val_fraction=self.settings.val_fraction,
+            test_fraction=self.settings.test_fraction,
+            seed=self.settings.seed,
+            group_by=self.plan.group_by,
+            skip_unreadable=self.plan.skip_unreadable,
+            allow_patient_overlap=self.plan.allow_patient_overlap,
+            progress=progress or self.progress,
         )
 
     def build_model(self, n_classes: int) -> TaskModel:

@@ -18,7 +18,7 @@ from medlora.errors import DataError
 from medlora.progress import Progress, silent
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.ongoing import OngoingRun
-from medlora.runs.preparing import PreparedData, prepare_pool
+from medlora.runs.preparing import PreparedData
 from medlora.runs.training import fit_model
 from medlora.train.checkpoint import CheckpointMemory
 from medlora.train.settings import TrainSettings
@@ -101,19 +101,7 @@ class Trials:
         key = repr(run.preprocessing)
         pool = self._pools.get(key)
         if pool is None:
-            base = self.plan.settings
-            pool = prepare_pool(
-                Path(plan.data),
-                run.preprocessing,
-                self.cache,
-                val_fraction=base.val_fraction,
-                test_fraction=base.test_fraction,
-                seed=base.seed,
-                group_by=plan.group_by,
-                skip_unreadable=plan.skip_unreadable,
-                allow_patient_overlap=plan.allow_patient_overlap,
-                progress=self.progress,
-            )
+            pool = run.prepare_pool(self.progress)
         _keep(self._pools, key, pool)
         return run, pool
 
