@@ -187,6 +187,11 @@ class TrainSettings:
             raise SettingsError(
                 "last_blocks must be 0 with the method full, which trains all of the backbone."
             )
+        if self.last_blocks and self.method == "factorised":
+            raise SettingsError(
+                "last_blocks must be 0 with the method factorised, which trains the fully "
+                "connected layers and no block. Leave it out, or adapt blocks with lora."
+            )
         if self.method == "pca-logistic":
             self._check_plain_features()
         if self.operating_point is not None:

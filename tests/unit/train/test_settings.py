@@ -104,6 +104,11 @@ def test_all_of_a_backbone_is_not_trained_in_its_last_blocks() -> None:
         TrainSettings(method="full", last_blocks=1)
 
 
+def test_factorised_layers_have_no_last_blocks() -> None:
+    with pytest.raises(SettingsError, match="last_blocks must be 0 with the method factorised"):
+        TrainSettings(method="factorised", last_blocks=2)
+
+
 def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
     assert (
         not {"views", "last_blocks", "operating_point", "prepare", "channels"}
