@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,6 +38,8 @@ class MixedSetting:
         few: Tasks of the peers, the fewer of two counts.
         many: The other.
         n_rounds: Turns of every contestant.
+        n_close_rounds: Further turns of those whose ratio has an aim: an aim that lies within a
+            few hundredths of 1 asks for more turns than a factor does.
         turn_seconds: A turn is as many passes as the bare backbone makes in this time, one at
             least.
         clock: `wall`, or `processor` for the time that all threads of the process take.
@@ -52,6 +54,7 @@ class MixedSetting:
     few: int = 4
     many: int = 64
     n_rounds: int = 3
+    n_close_rounds: int = 0
     turn_seconds: float = 1.0
     clock: Literal["wall", "processor"] = "wall"
     every_row_differs: bool = False
@@ -193,7 +196,11 @@ def name_task(number: int) -> str:
 
 
 def take_turns(
-    entrants: Mapping[str, Entrant], ground: Ground, batch_size: int, reference: str
+    entrants: Mapping[str, Entrant],
+    ground: Ground,
+    batch_size: int,
+    reference: str,
+    close: Collection[str] = (),
 ) -> tuple[dict[str, list[float]], int]:
     """Let contestants answer batches of one size, round after round.
 
@@ -205,9 +212,10 @@ def take_turns(
         ground: What they were built on.
         batch_size: Images in a batch.
         reference: Name of the one whose pace decides how many passes are a turn.
+        close: Names of those that take part in the close rounds, which follow upon the others.
 
     Returns:
-        Images per second of each contestant in each round, and the passes of a turn.
+        Images per second of each contestant in each of its rounds, and the passes of a turn.
     """
     setting = ground.setting
     batches = {
@@ -225,10 +233,12 @@ def take_turns(
             seconds[name] = time_turn(name, 1)
     n_passes = max(1, round(setting.turn_seconds / seconds[reference]))
     speeds: dict[str, list[float]] = {name: [] for name in entrants}
-    for number in range(setting.n_rounds):
-        for name in list(entrants) if number % 2 == 0 else reversed(list(entrants)):
+    some = [name for name in entrants if name in close]
+    rounds = [list(entrants)] * setting.n_rounds + [some] * setting.n_close_rounds
+    for number, names in enumerate(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
             speeds[name].append(batch_size / time_turn(name, n_passes))
-            place = f"batches of {batch_size}, round {number + 1} of {setting.n_rounds}"
+            place = f"batches of {batch_size}, round {number + 1} of {len(rounds)}"
             print(f"{place}: {name}: {speeds[name][-1]:.2f} images/s", file=sys.stderr)
     return speeds, n_passes
 

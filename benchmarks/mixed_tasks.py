@@ -72,10 +72,12 @@ def measure_network(ground: Ground, *, matrix_side: int) -> dict[str, Any]:
     for name, contestant in contestants.items():
         print(f"building: {name}", file=sys.stderr)
         entrants[name] = contestant.build(ground)
+    aimed = [ratio for ratio in list_ratios(setting) if "at_least" in ratio]
+    close = {ratio[side] for ratio in aimed for side in ("of", "to")}
     batches: dict[str, list[dict[str, Any]]] = {name: [] for name in entrants}
     n_passes = {}
     for batch_size in setting.batch_sizes:
-        speeds, n_passes[str(batch_size)] = take_turns(entrants, ground, batch_size, BARE)
+        speeds, n_passes[str(batch_size)] = take_turns(entrants, ground, batch_size, BARE, close)
         for name, repeats in speeds.items():
             speed = median(repeats)
             batches[name].append(
@@ -172,6 +174,7 @@ def list_settings(options: argparse.Namespace, device: str) -> list[MixedSetting
     """The networks that are measured on a device."""
     base = QUICK if options.quick else MixedSetting()
     base = replace(base, device=device, n_rounds=options.rounds, clock=options.clock)
+    base = replace(base, n_close_rounds=options.close_rounds)
     if options.batch_sizes:
         base = replace(base, batch_sizes=tuple(options.batch_sizes))
     if options.quick:
@@ -218,6 +221,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every contestant")
+    parser.add_argument(
+        "--close-rounds", type=int, default=8, help="further turns of those whose ratio has an aim"
+    )
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="images in a batch: 16 64")
     parser.add_argument("--device", choices=tuple(NAMES), help="one alone, not all that are there")
     parser.add_argument("--threads", type=int, default=0, help="0 for one on every core")
@@ -246,8 +252,9 @@ def _describe(setting: MixedSetting) -> str:
     where = "one GPU" if setting.device == "cuda" else threads
     return (
         f"Random weights, rank {setting.rank} on query and value, a random task for every image, "
-        f"{where}, {setting.n_rounds} rounds in which all take turns: medians, and in brackets "
-        f"the range.{second}"
+        f"{where}, {setting.n_rounds} rounds in which all take turns, and "
+        f"{setting.n_close_rounds} further ones of those whose ratio has an aim: medians, and in "
+        f"brackets the range.{second}"
     )
 
 

@@ -59,16 +59,19 @@ def compare_rows(network: Row, of: str, to: str, batch_size: int) -> float:
         batch_size: Images in a batch.
 
     Raises:
-        ResultError: There is no such row or batch, or the rows tell of different rounds.
+        ResultError: There is no such row or batch, or they have no round in common.
     """
-    pair = [field(_find_batch(network, name, batch_size), "repeats") for name in (of, to)]
-    if not pair[0] or len(pair[0]) != len(pair[1]):
-        raise ResultError(
-            f"{of!r} has {len(pair[0])} rounds and {to!r} {len(pair[1])}; a ratio needs as many"
-        )
-    if min(pair[1]) <= 0:
-        raise ResultError(f"a speed of {to!r} is {min(pair[1])}, and a ratio needs a positive one")
-    return float(median(top / bottom for top, bottom in zip(*pair, strict=True)))
+    return median(_list_ratios(network, of, to, batch_size))
+
+
+def _list_ratios(network: Row, of: str, to: str, batch_size: int) -> list[float]:
+    """The ratio in every round in which both took part: the first ones, as many as both have."""
+    tops, bottoms = (field(_find_batch(network, name, batch_size), "repeats") for name in (of, to))
+    if not tops or not bottoms:
+        raise ResultError(f"{of!r} and {to!r} have no round in common, and a ratio needs one")
+    if min(bottoms) <= 0:
+        raise ResultError(f"a speed of {to!r} is {min(bottoms)}, and a ratio needs a positive one")
+    return [float(top / bottom) for top, bottom in zip(tops, bottoms, strict=False)]
 
 
 def _render_network(network: Row) -> list[str]:
@@ -103,12 +106,16 @@ def _render_ratios(network: Row, sizes: Sequence[int]) -> str:
     lines = []
     for ratio in network["ratios"]:
         of, to = field(ratio, "of"), field(ratio, "to")
-        values = [compare_rows(network, of, to, size) for size in sizes]
+        rounds = [_list_ratios(network, of, to, size) for size in sizes]
+        values = [median(repeats) for repeats in rounds]
         aim = ratio.get("at_least")
         lines.append(
             [
                 f"{of} to {to}",
-                *(f"{value:.3f}" for value in values),
+                *(
+                    f"{value:.3f} ({min(repeats):.2f} to {max(repeats):.2f})"
+                    for value, repeats in zip(values, rounds, strict=True)
+                ),
                 "–" if aim is None else f"at least {aim:g}",
                 "–" if aim is None else _say(all(value >= aim for value in values)),
             ]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -146,6 +146,24 @@ def test_turns_go_forth_and_back_and_take_as_many_passes_as_the_reference_has_ti
     assert speeds == {"bare": [20.0, 20.0], "bank": [2.5, 2.5]}
     # The quick one is warmed up twice.
     assert turns == [(0, 1), (0, 1), (2, 1), (0, 4), (2, 4), (2, 4), (0, 4)]
+
+
+def test_those_with_an_aim_go_on_taking_turns(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = MixedSetting("test_vit", n_rounds=1, n_close_rounds=2, turn_seconds=1.0)
+    monkeypatch.setattr(ground, "setting", setting)
+    turns: list[int] = []
+
+    def time_passes(run: Callable[[], object], n_passes: int, _: MixedSetting) -> float:
+        turns.append(cast(int, run()))
+        return 1.0
+
+    monkeypatch.setattr(mixed_contest, "time_passes", time_passes)
+    entrants = {str(n): Entrant(lambda _, n=n: n) for n in range(3)}
+    speeds, _ = take_turns(entrants, ground, 5, "0", close={"0", "2"})
+    assert {name: len(repeats) for name, repeats in speeds.items()} == {"0": 3, "1": 1, "2": 3}
+    assert turns == [0, 1, 2, 0, 1, 2, 2, 0, 0, 2]
 
 
 def test_additions_are_told_by_their_number(ground: Ground) -> None:

@@ -85,6 +85,14 @@ def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
     assert compare_rows({"rows": rows}, "bare", "bank", 16) == pytest.approx(1 / 1.02)
 
 
+def test_a_ratio_is_formed_of_the_rounds_that_both_took_part_in() -> None:
+    rows = [
+        {"name": "bare", "batches": [batch(16, 10, 5, 8, 100, 100)]},
+        {"name": "peer", "batches": [batch(16, 9, 4.5, 7.2)]},
+    ]
+    assert compare_rows({"rows": rows}, "peer", "bare", 16) == pytest.approx(0.9)
+
+
 def test_contestants_are_compared_with_the_reference() -> None:
     table = render_mixed_tasks(RESULT)
     assert table.startswith("Rank 4.\n\n**vit on the processor, bf16**\n\n| who answers |")
@@ -141,8 +149,8 @@ def drop_batch(result: Any) -> None:
     del result["networks"][0]["rows"][1]["batches"][1]
 
 
-def drop_round(result: Any) -> None:
-    result["networks"][0]["rows"][1]["batches"][0]["repeats"].pop()
+def drop_rounds(result: Any) -> None:
+    result["networks"][0]["rows"][1]["batches"][0]["repeats"].clear()
 
 
 def stand_still(result: Any) -> None:
@@ -161,7 +169,7 @@ def forget_limit(result: Any) -> None:
     ("change", "message"),
     [
         (drop_batch, r"batches of \[\[16, 64\], \[16\]\], and all must have the same"),
-        (drop_round, "'bank' has 2 rounds and 'bare' 3"),
+        (drop_rounds, "'bank' and 'bare' have no round in common"),
         (stand_still, "a speed of 'bare' is 0, and a ratio needs a positive one"),
         (name_nobody, "a ratio names 'nobody'"),
         (forget_limit, "the field 'at_most_seconds' is missing"),
