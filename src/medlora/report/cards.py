@@ -11,7 +11,7 @@ NO_NOTE = (
     "None was stated when the task was trained. Treat its answers as research: they are not "
     "fit to decide about a patient's diagnosis or treatment."
 )
-_METHODS = {
+METHOD_WORDS = {
     "lora": "low-rank adapter on a frozen backbone",
     "linear": "linear head on a frozen backbone",
     "full": "full fine-tuning of the backbone",
@@ -98,7 +98,9 @@ def _describe_task(card: Mapping[str, Any]) -> list[Entry]:
         entries.append(Entry("classes of an image", rule))
     if "method" in card:
         method = str(card["method"])
-        entries.append(Entry("method", f"{method}: {_METHODS.get(method, 'of another version')}"))
+        entries.append(
+            Entry("method", f"{method}: {METHOD_WORDS.get(method, 'of another version')}")
+        )
     if "thresholds" in card and "classes" in card:
         entries.append(Entry("decision thresholds", _describe_thresholds(card)))
     if "created" in card:

@@ -12,9 +12,9 @@ from PIL import Image
 from medlora.errors import SettingsError
 from medlora.report.sections import Section, check_sections
 
-OWN_ANCHORS = frozenset(
-    {"contents", "key-figures", "figures", "mistakes", "training", "card", "command"}
-)
+_PAGE = ("contents", "key-figures", "figures", "mistakes", "training", "card", "command")
+_SECTIONS = ("data", "method", "limits", "model-card", "claim", "tripod")
+OWN_ANCHORS = frozenset([*_PAGE, *_SECTIONS])
 """Addresses on the page of the parts that every report has."""
 
 
@@ -65,6 +65,8 @@ class ReportContent:
         operating_point: What was asked for and what is reached, as `measure_point` gives it.
         folds: Of a cross-validation, each fold's `Evaluation.to_dict` with `best_epoch`.
         sections: What else there is to show; their order is kept within each place.
+        facts: What is known of the images beyond the card, as `count_files` gives it. Keys that
+            are not there are left out of the page.
 
     Raises:
         SettingsError: The arrays' shapes do not fit the classes or locations, or two sections have
@@ -89,6 +91,7 @@ class ReportContent:
     operating_point: Mapping[str, Any] | None = None
     folds: Sequence[Mapping[str, Any]] = ()
     sections: tuple[Section, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the arrays describe the same images and classes."""

@@ -18,7 +18,7 @@ _UNFIT_ELEMENTS = frozenset({"script", "foreignobject", "style", "iframe", "anim
 # A raster inside a drawing, as matplotlib writes it.
 _RASTER = "data:image/png;base64,"
 
-Place = Literal["methods", "results", "appendix"]
+Place = Literal["methods", "results", "limits", "appendix"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ class Caution:
     """A fault that a reader has to know of, set apart from the text."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Sentences one below the other, each with a dot before it."""
+
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ class Gallery:
             raise SettingsError(f"A gallery has 1 to 10 pictures in a row, not {self.n_columns}.")
 
 
-Block = Paragraph | Heading | Caution | Entries | Table | Figure | Gallery
+Block = Paragraph | Heading | Caution | Items | Entries | Table | Figure | Gallery
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,8 @@ class Section:
         anchor: Its address on the page: small letters, digits and hyphens. Unique in a report.
         intro: What the section is about, in a sentence or two; "" for none.
         blocks: What stands below.
-        place: `methods` before the scores, `results` behind them, `appendix` behind the card.
+        place: `methods` before the scores, `results` behind them, `limits` behind mistakes and
+            training, `appendix` behind the card.
 
     Raises:
         SettingsError: The anchor is none, or the title is empty.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from medlora.report.cards import read_mapping
 from medlora.report.wording import (
     LOWER_IS_BETTER,
     MACRO_MEASURES,
@@ -15,6 +16,7 @@ from medlora.report.wording import (
     format_number,
     name_measure,
     read_interval,
+    read_number,
 )
 
 SPLIT_WORDS = {"test": "test", "val": "validation", "train": "training"}
@@ -232,6 +234,25 @@ def write_operating_points(point: Mapping[str, Any] | None) -> list[str]:
         "negative images."
         for each in point["reached"]
     ]
+
+
+def write_kicker(card: Mapping[str, Any]) -> str:
+    """The line above a report's title: method, backbone and day."""
+    backbone = read_mapping(card, "backbone").get("name", "")
+    day = str(card.get("created", ""))[:10]
+    words = [card.get("method", ""), backbone, day]
+    return " · ".join(clean_text(str(word)) for word in words if word)
+
+
+def sum_seconds(history: Sequence[Mapping[str, Any]]) -> str:
+    """The training time of all epochs in words, or "" where it was not recorded."""
+    seconds = [read_number(record.get("seconds")) for record in history]
+    total = sum(value for value in seconds if value is not None)
+    if total <= 0:
+        return ""
+    if total < 120:
+        return f"{total:.0f} seconds"
+    return f"{total / 60:.0f} minutes" if total < 7200 else f"{total / 3600:.1f} hours"
 
 
 def _in_sentence(key: str) -> str:

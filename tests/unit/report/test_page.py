@@ -3,58 +3,14 @@
 import base64
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from medlora.report.content import ReportContent
-from medlora.report.page import list_confusions, render_report
-
-VOID = {"meta", "img", "br", "line", "circle"}
-EVIL = "<script>alert('x')</script>"
-
-
-class PageReader(HTMLParser):
-    """Collects tags, attributes and text, and checks that every element is closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[tuple[tuple[str, ...], str]] = []
-        self.path: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.path == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-        if tag not in VOID:
-            self.path.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.path.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.texts.append((tuple(self.path), " ".join(data.split())))
-
-    def all_text(self) -> str:
-        return " ".join(text for path, text in self.texts if "style" not in path)
-
-    def text_in(self, tag: str) -> list[str]:
-        return [text for path, text in self.texts if tag in path]
-
-    def attributes(self, tag: str, key: str) -> list[str]:
-        return [attributes[key] for each, attributes in self.tags if each == tag]
-
-    def rows(self, page: str) -> list[str]:
-        """The text of every table row."""
-        rows = re.findall(r"<tr>.*?</tr>", page, flags=re.DOTALL)
-        return [PageReader(row).all_text() for row in rows]
+from medlora.report.drawings import list_confusions
+from medlora.report.page import render_report
+from tests.unit.report.page_reader import EVIL, PageReader
 
 
 @pytest.fixture(params=["full_page", "hostile_page", "label_page"])
@@ -65,15 +21,24 @@ def any_page(request: pytest.FixtureRequest) -> str:
 def test_every_page_is_well_formed_and_complete(any_page: str) -> None:
     reader = PageReader(any_page)
     headings = reader.text_in("h2")
+    # Without a card there is nothing to be said of data and method.
+    before = ["Data", "Method"] if "Data" in headings else []
     assert headings == [
+        *before,
         "Key figures",
         "By class",
         "Discrimination and calibration",
         "The worst mistakes",
         "Training",
+        "Limits",
         "Task card",
+        "Model card",
+        "CLAIM 2024",
+        "TRIPOD+AI 2024",
         "Command",
     ]
+    contents = [text for path, text in reader.texts if "nav" in path and "a" in path]
+    assert contents == [heading for heading in headings if heading != "By class"]
     captions = " ".join(text for path, text in reader.texts if path[-1] == "b")
     numbers = [int(number) for number in re.findall(r"Figure (\d+)\.", captions)]
     assert numbers == list(range(1, len(numbers) + 1))
