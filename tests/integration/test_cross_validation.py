@@ -63,7 +63,7 @@ def write_patients(folder, n_patients=8, n_test=2):
 def plain_pages():
     """Each fold's run draws no figures: half of its time, and tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medlora.runs.finishing.render_report", lambda content: content.title)
+        patch.setattr("medlora.runs.finishing.write_report", lambda folder, content: None)
         yield
 
 
@@ -92,7 +92,9 @@ def test_folds_leave_scores_a_report_an_ensemble_and_a_refit(folded, patients) -
         "folds.json",
         "out-of-fold.csv",
         "refit",
+        "model-card.md",
         "report.html",
+        "report.json",
     }
     table = read_table(patients)
     answers = read_answers(folded)

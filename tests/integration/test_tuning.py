@@ -35,7 +35,7 @@ DRAWN = HELD | {"learning_rate": {"low": 1e-4, "high": 0.1, "log": True}, "rank"
 
 @pytest.fixture(autouse=True)
 def plain_pages(monkeypatch):
-    monkeypatch.setattr("medlora.runs.finishing.render_report", lambda content: content.title)
+    monkeypatch.setattr("medlora.runs.finishing.write_report", lambda folder, content: None)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatc
     assert states == ["complete"] * 5 + ["pruned", "complete"]
     assert result.results.best.index == 6
     monkeypatch.undo()
-    monkeypatch.setattr("medlora.runs.finishing.render_report", lambda content: content.title)
+    monkeypatch.setattr("medlora.runs.finishing.write_report", lambda folder, content: None)
     space = HELD | {"optimizer": "sgd", "epochs": 3, "learning_rate": [0.001, 1e5]}
     result = search(data, tmp_path / "faulty", space, pruner="none")
     complete, failed = result.results.trials

@@ -37,6 +37,12 @@ def compare_runs(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here as JSON.")
     ] = None,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report", help="Write a page with tables and figures: FILE.html or FILE.md."
+        ),
+    ] = None,
 ) -> None:
     """Compare finished runs on the same test images, and say what the figures support.
 
@@ -45,13 +51,17 @@ def compare_runs(
     """
     from dataclasses import asdict
 
+    from medlora.cli.terminal import quote_command
     from medlora.compare.counts import compare_counts
     from medlora.errors import SettingsError
-    from medlora.runs.comparing import compare_runs
+    from medlora.runs.comparing import compare_paired, pair_runs
+    from medlora.runs.comparison_report import check_report_paths, write_comparison
     from medlora.runs.folder import write_json
 
     if bool(runs) == bool(counts):
         raise SettingsError("Give either run folders, or two of --counts such as 66/71.")
+    if counts and reports:
+        raise SettingsError("A report is of runs; numbers of right answers have none to show.")
     if counts:
         shares = [_SHARE.fullmatch(word.strip()) for word in counts]
         if len(shares) != 2 or not all(shares):
@@ -62,12 +72,14 @@ def compare_runs(
         if json_file is not None:
             write_json(json_file, asdict(found) | {"verdict": found.verdict})
         return
-    comparison = compare_runs(
-        runs or [], unseen=unseen, margin=margin, n_resamples=n_resamples, seed=seed
-    )
+    check_report_paths(reports or [])
+    paired = pair_runs(runs or [], unseen=unseen)
+    comparison = compare_paired(paired, margin=margin, n_resamples=n_resamples, seed=seed)
     _print_comparison(comparison)
     if json_file is not None:
         write_json(json_file, comparison.to_dict())
+    if reports:
+        write_comparison(reports, paired, comparison, quote_command())
 
 
 def _print_comparison(comparison: "Comparison") -> None:

@@ -20,6 +20,7 @@ from medlora.cli import (
     phantoms,
     predict,
     preview,
+    report,
     reproduce,
     show,
     tasks,
@@ -50,6 +51,7 @@ app.command("train")(train.train_task)
 app.command("tune")(tune.tune_task)
 app.command("evaluate")(evaluate.evaluate_task_file)
 app.command("compare")(compare.compare_runs)
+app.command("report")(report.rebuild_report)
 app.command("predict")(predict.predict_files)
 app.command("show")(show.show_task)
 app.command("phantoms")(phantoms.draw_phantoms)

@@ -11,7 +11,7 @@ from medlora.compare.comparison import Comparison, compare_methods
 from medlora.compare.paired import MethodAnswers
 from medlora.data.rows import Row, read_rows
 from medlora.errors import DataError
-from medlora.evaluate.inputs import Bools, Floats
+from medlora.evaluate.inputs import Bools, Floats, Integers
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.resampling import number_groups
 from medlora.runs.folder import RunFolder, RunPlan
@@ -86,26 +86,37 @@ def read_run(path: Path) -> RunAnswers:
     )
 
 
-def compare_runs(
-    paths: Sequence[Path],
-    *,
-    unseen: bool = False,
-    margin: float | None = None,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> Comparison:
-    """Compare finished runs on their test images; those that differ in the seed are one method.
+@dataclass(frozen=True, eq=False)
+class PairedRuns:
+    """Finished runs with their answers in one order of images.
+
+    Attributes:
+        members: The runs' folders by the name of their method.
+        methods: Each method's answers.
+        classes: Names of the classes.
+        multi_label: Whether an image may have several of them.
+        targets: (image, class), booleans.
+        group_numbers: (image,), each image's patient as a number from 0.
+    """
+
+    members: dict[str, list[Path]]
+    methods: tuple[MethodAnswers, ...]
+    classes: tuple[str, ...]
+    multi_label: bool
+    targets: Bools
+    group_numbers: Integers
+
+
+def pair_runs(paths: Sequence[Path], *, unseen: bool = False) -> PairedRuns:
+    """Bring finished runs together on their test images.
 
     Args:
         paths: Run folders. All were tested on the same images, whatever their names and order.
         unseen: Leave out test images whose bytes some run has seen in training or validation.
-        margin: Loss of AUROC up to which a method counts as not worse, in (0, 1).
-        n_resamples: Bootstrap resamples.
-        seed: Of the resampling.
 
     Raises:
-        DataError: The runs are not about the same classes and images, or are of one method.
-        MedLoRAError: A run cannot be read, or there is no AUROC on the images.
+        DataError: The runs are not about the same classes and images, or two are the same.
+        MedLoRAError: A run cannot be read.
     """
     runs = [read_run(path) for path in paths]
     if not runs:
@@ -127,19 +138,64 @@ def compare_runs(
         [patient for patient, kept in zip(first.patients, keep, strict=True) if kept],
         int(keep.sum()),
     )
-    methods = [
+    members = name_methods(runs)
+    methods = tuple(
         MethodAnswers(
             name,
-            tuple(runs[place].probabilities[rows[place]][keep] for place in members),
-            tuple(_decide(runs[place])[rows[place]][keep] for place in members),
+            tuple(runs[place].probabilities[rows[place]][keep] for place in places),
+            tuple(_decide(runs[place])[rows[place]][keep] for place in places),
         )
-        for name, members in name_methods(runs).items()
-    ]
-    return compare_methods(
-        methods,
-        first.targets[keep],
+        for name, places in members.items()
+    )
+    return PairedRuns(
+        members={name: [runs[place].place for place in own] for name, own in members.items()},
+        methods=methods,
+        classes=first.card.classes,
         multi_label=first.card.multi_label,
+        targets=first.targets[keep],
         group_numbers=groups,
+    )
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    *,
+    unseen: bool = False,
+    margin: float | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare finished runs on their test images; those that differ in the seed are one method.
+
+    Args:
+        paths: As for `pair_runs`.
+        unseen: As for `pair_runs`.
+        margin: Loss of AUROC up to which a method counts as not worse, in (0, 1).
+        n_resamples: Bootstrap resamples.
+        seed: Of the resampling.
+
+    Raises:
+        DataError: The runs are not about the same classes and images, or are of one method.
+        MedLoRAError: A run cannot be read, or there is no AUROC on the images.
+    """
+    paired = pair_runs(paths, unseen=unseen)
+    return compare_paired(paired, margin=margin, n_resamples=n_resamples, seed=seed)
+
+
+def compare_paired(
+    paired: PairedRuns, *, margin: float | None = None, n_resamples: int = 1000, seed: int = 0
+) -> Comparison:
+    """Compare runs that `pair_runs` has brought together; see `compare_runs`.
+
+    Raises:
+        DataError: The runs are of one method.
+        MedLoRAError: There is no AUROC on the images, or the margin is out of range.
+    """
+    return compare_methods(
+        paired.methods,
+        paired.targets,
+        multi_label=paired.multi_label,
+        group_numbers=paired.group_numbers,
         margin=margin,
         n_resamples=n_resamples,
         seed=seed,

@@ -13,11 +13,11 @@ from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.report.content import ReportContent
-from medlora.report.page import render_report
 from medlora.runs.folder import write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, warn_of_data
 from medlora.runs.refit import Refit
+from medlora.runs.report_files import read_facts, write_report
 from medlora.runs.saving import N_PROBES, describe_task, save_verified
 from medlora.runs.scoring import Scores, format_predictions, pick_mistakes
 from medlora.storage import write_atomically
@@ -189,5 +189,6 @@ def _write_results(
         n_skipped=data.n_skipped,
         split=split,
         operating_point=scores.operating_point,
+        facts=read_facts(run.folder.split),
     )
-    write_atomically(run.folder.report, render_report(content).encode())
+    write_report(run.folder.path, content)

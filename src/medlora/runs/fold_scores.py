@@ -13,11 +13,11 @@ from medlora.errors import SettingsError
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.report.content import ReportContent
-from medlora.report.page import render_report
 from medlora.runs.folder import RunFolder, read_json, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, describe_data, warn_of_data
 from medlora.runs.refit import Refit
+from medlora.runs.report_files import write_report
 from medlora.runs.scoring import Scores, format_predictions, join_names, pick_mistakes, score_rows
 from medlora.storage import read_file, write_atomically
 from medlora.task.ensemble import Ensemble, write_ensemble
@@ -163,7 +163,7 @@ def write_fold_results(
     members = tuple(f"{each.place.path.name}/{each.place.task.name}" for each in scores.runs)
     ensemble = Ensemble.of(run.plan.name, folder.path, members, scores.thresholds)
     write_ensemble(folder.path / ENSEMBLE_NAME, ensemble)
-    write_atomically(folder.report, render_report(_describe(run, pool, scores)).encode())
+    write_report(folder.path, _describe(run, pool, scores))
 
 
 def _read_fold(place: RunFolder, classes: Sequence[str]) -> FoldRun:
