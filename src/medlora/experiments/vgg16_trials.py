@@ -24,6 +24,7 @@ PART_NAMES = {
     "published": "As published: the printed network, no pretrained weights, factorised, rank 8",
     "grid": "The paper's grid on pretrained convolutions, chosen on validation images",
     "rank": "Ranks of the factorised layers",
+    "conditioning": "How the factorised layers are trained",
     "method": "Methods on VGG16's convolutions",
     "backbone": "Other backbones",
     "balance": "Weighted loss and resampling",
@@ -157,7 +158,9 @@ def plan_grid(plan: Vgg16Plan) -> TunePlan:
 
 
 def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
-    """The trials of a part; those after the grid start from its best settings.
+    """The trials of a part.
+
+    Ranks are varied in the grid's best settings, balance and preparation in those of `condition`.
 
     Raises:
         SettingsError: The part needs the grid, and the grid is not finished.
@@ -167,27 +170,66 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
     if part == "backbone":
         return list(_list_backbones(plan))
     best = read_best(folder)
+    if part == "conditioning":
+        return list(_list_conditioning(plan, best))
+    recipe = condition(plan)
     if part == "rank":
         return [
             _vary(plan, part, f"rank {rank}", best, rank=rank) for rank in (1, 2, 4, 8, 16, 32, 64)
         ]
     if part == "balance":
         return [
-            _vary(plan, part, "none", best),
-            _vary(plan, part, "weighted loss", best, class_weights="balanced"),
-            _vary(plan, part, "resampling", best, sampling="balanced"),
+            _vary(plan, part, "none", recipe),
+            _vary(plan, part, "weighted loss", recipe, class_weights="balanced"),
+            _vary(plan, part, "resampling", recipe, sampling="balanced"),
         ]
     if part == "preparation":
         views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
         return [
-            _vary(plan, part, "neither", best),
-            _vary(plan, part, "equalisation", best, contrast="equalize"),
-            _vary(plan, part, "CLAHE", best, contrast="clahe"),
-            _vary(plan, part, "cropping to the head", best, prepare=("crop",)),
-            _vary(plan, part, "augmentation", best, **views),
-            _vary(plan, part, "all three", best, prepare=("crop",), contrast="clahe", **views),
+            _vary(plan, part, "neither", recipe),
+            _vary(plan, part, "equalisation", recipe, contrast="equalize"),
+            _vary(plan, part, "CLAHE", recipe, contrast="clahe"),
+            _vary(plan, part, "cropping to the head", recipe, prepare=("crop",)),
+            _vary(plan, part, "augmentation", recipe, **views),
+            _vary(plan, part, "all three", recipe, prepare=("crop",), contrast="clahe", **views),
         ]
-    return list(_list_methods(plan, best))
+    return list(_list_methods(plan))
+
+
+def condition(plan: Vgg16Plan) -> TrainSettings:
+    """How the factorised layers are trained where the paper's grid does not bind.
+
+    AdamW at a rate at which the loss falls evenly, a cosine, smoothed labels, and the dropout that
+    a VGG has before its fully connected layers: at the grid's constant rates the training images
+    are learnt by heart within a few epochs.
+    """
+    return TrainSettings(
+        method="factorised",
+        backbone=PRETRAINED,
+        rank=32,
+        dropout=0.5,
+        learning_rate=3e-4,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        batch_size=16,
+        epochs=20,
+        precision=plan.precision,
+        seed=plan.seeds[0],
+    )
+
+
+def _list_conditioning(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
+    """From the grid's best settings to those of `condition`, a step at a time."""
+    full = condition(plan)
+    steps = (
+        ("the grid's best", best),
+        ("AdamW, cosine, 20 epochs", replace(full, rank=8, dropout=0.0, label_smoothing=0.0)),
+        ("and smoothed labels", replace(full, rank=8, dropout=0.0)),
+        ("and dropout", replace(full, rank=8)),
+        ("and rank 32", full),
+    )
+    for name, settings in steps:
+        yield _vary(plan, "conditioning", name, settings)
 
 
 def _list_published(plan: Vgg16Plan) -> Iterator[Trial]:
@@ -209,7 +251,7 @@ def _list_published(plan: Vgg16Plan) -> Iterator[Trial]:
         yield Trial("published", name, arm, weights="random", published=row.accuracy)
 
 
-def _list_methods(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
+def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
     """Each with three rates to choose from, a factor of about three apart."""
     common = TrainSettings(
         backbone=PRETRAINED,
@@ -217,12 +259,9 @@ def _list_methods(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
         augmentation=BRAIN_MRI,
         precision=plan.precision,
     )
-    factorised = replace(
-        best, augmentation=BRAIN_MRI, views=_VIEWS, label_smoothing=0.05, schedule="cosine"
-    )
-    rate = best.resolve().learning_rate or 1e-3
+    factorised = replace(condition(plan), augmentation=BRAIN_MRI, views=_VIEWS)
     cases: tuple[tuple[str, TrainSettings, tuple[float, ...], int], ...] = (
-        ("factorised", factorised, (rate / 10, rate / 3, rate), 20),
+        ("factorised", factorised, (1e-4, 3e-4, 1e-3), 20),
         ("linear probe", replace(common, method="linear", views=_VIEWS), (1e-2, 3e-2, 1e-1), 30),
         (
             "lora, last block of convolutions",
