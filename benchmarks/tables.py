@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.audit_table import render_audit_result
 from benchmarks.deployment_table import render_deployment
 from benchmarks.feature_cache_table import render_feature_cache
 from benchmarks.melo_table import render_melo
@@ -33,6 +34,7 @@ from benchmarks.vgg16_lora_table import render_vgg16_lora
 Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
+    "audit": render_audit_result,
     "deployment": render_deployment,
     "feature-cache": render_feature_cache,
     "melo": render_melo,

@@ -269,7 +269,9 @@ def test_a_constant_predictor_is_told_with_its_share(tmp_path) -> None:
 
 def test_a_good_run_gives_no_warning(images, tmp_path) -> None:
     result = train(images, tmp_path / "run", epochs=4, learning_rate=0.01)
-    assert result.warnings == ()
+    # That the test split is small is true of every run on so few images.
+    assert [own for own in result.warnings if "test images an accuracy" not in own] == []
+    assert len(result.warnings) == 1
     assert result.scores.overall.overall["auroc"].value == 1.0
 
 

@@ -11,6 +11,7 @@ import typer
 from medlora import __version__
 from medlora.allocator import keep_large_blocks
 from medlora.cli import (
+    audit,
     bench,
     check,
     compare,
@@ -45,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("check")(check.check_data)
+app.command("audit")(audit.audit_images)
 app.command("preview")(preview.preview_data)
 app.command("features")(features.map_data)
 app.command("train")(train.train_task)

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -150,7 +150,12 @@ def list_missing_classes(table: ImageTable) -> dict[str, tuple[str, ...]]:
     return missing
 
 
-def format_split(table: ImageTable, sha256: Sequence[str], folder: Path) -> bytes:
+def format_split(
+    table: ImageTable,
+    sha256: Sequence[str],
+    folder: Path,
+    more: Mapping[str, Sequence[str]] | None = None,
+) -> bytes:
     """A table with its splits as a CSV manifest, which `read_table` reads again.
 
     Args:
@@ -158,18 +163,23 @@ def format_split(table: ImageTable, sha256: Sequence[str], folder: Path) -> byte
         sha256: SHA-256 of each image's content.
         folder: Where the manifest is going to lie: images below it are named relative to it,
             others by their whole path.
+        more: Further columns by name, (image,) each, behind the others.
     """
     label_column = "labels" if table.multi_label else "label"
     has_patients = any(patient is not None for patient in table.patients)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
+    extra = more or {}
     columns = list(table.source.channels) if isinstance(table.source, SeriesSource) else ["path"]
-    writer.writerow([*columns, label_column, "split", "sha256", *["patient"] * has_patients])
+    writer.writerow(
+        [*columns, label_column, "split", "sha256", *["patient"] * has_patients, *extra]
+    )
     for row in range(table.n_images):
         names = [table.classes[number] for number in np.flatnonzero(table.targets[row])]
         places = _place_image(table, row, folder)
         cells = [*places, "|".join(names), table.splits[row] or "", sha256[row]]
-        writer.writerow([*cells, *[table.patients[row] or ""] * has_patients])
+        cells += [table.patients[row] or ""] * has_patients
+        writer.writerow([*cells, *[values[row] for values in extra.values()]])
     return stream.getvalue().encode()
 
 

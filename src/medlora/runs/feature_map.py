@@ -1,6 +1,7 @@
 """Where images lie among one another to a backbone's eye: its features in two dimensions."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -30,6 +31,8 @@ _N_NEIGHBOURS = 15
 _MIN_IMAGES = 4
 _MAX_GROUPS = 12
 _OTHERS = "other"
+# Images whose features are computed between two reports of progress; whole batches of the cache.
+_PART = 256
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,39 @@ def read_features(
     Returns:
         (image, feature).
     """
+    parts = iterate_features(
+        backbone,
+        data,
+        preprocessing,
+        cache=cache,
+        feature_cache_gb=feature_cache_gb,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return np.concatenate(list(parts))
+
+
+def iterate_features(
+    backbone: Backbone,
+    data: PreparedData,
+    preprocessing: Preprocessing,
+    *,
+    cache: ImageCache | NoCache,
+    feature_cache_gb: float = 20.0,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 32,
+    progress: Progress = silent,
+) -> Iterator[npt.NDArray[np.float64]]:
+    """The same a part at a time, so that memory does not grow with the number of images.
+
+    The arguments are those of `read_features`.
+
+    Yields:
+        (image, feature) of some of the images, in their order.
+    """
     place = choose_device(device)
     dtype = DTYPES[choose_precision(precision, place)]
     model = TaskModel(backbone, 1, method="linear", dtype=dtype).to(place)
@@ -90,15 +126,13 @@ def read_features(
             preprocessing=preprocessing,
             cache=open_feature_cache(cache, feature_cache_gb),
         )
-    return extract_rows(
-        model,
-        data.images,
-        range(data.table.n_images),
-        preprocessing,
-        batch_size=batch_size,
-        progress=progress,
-        features=features,
-    )
+    n_images = data.table.n_images
+    for start in range(0, n_images, _PART):
+        rows = range(start, min(start + _PART, n_images))
+        yield extract_rows(
+            model, data.images, rows, preprocessing, batch_size=batch_size, features=features
+        )
+        progress("features", rows.stop, n_images)
 
 
 def check_method(method: str) -> MapMethod:

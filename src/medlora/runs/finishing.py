@@ -20,6 +20,7 @@ from medlora.runs.refit import Refit
 from medlora.runs.report_files import read_facts, write_report
 from medlora.runs.saving import N_PROBES, describe_task, save_verified
 from medlora.runs.scoring import Scores, format_predictions, pick_mistakes
+from medlora.runs.short_audit import audit_shortly
 from medlora.storage import write_atomically
 from medlora.task.card import TaskCard
 from medlora.task.model import TaskModel
@@ -61,6 +62,7 @@ def finish_run(
     """Choose thresholds, save and verify the task file, score it, write the report."""
     table = data.table
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
+    warnings += audit_shortly(data)
     val_rows = table.rows_in("val")
     val_answers = run.predict(model, data, val_rows)
     warnings += _watch_model(run, model, data, val_rows, val_answers)
@@ -100,6 +102,7 @@ def finish_refit(
 ) -> RunResult:
     """Save and verify a task file that was trained on all but the test images, and score it."""
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
+    warnings += audit_shortly(data)
     rows = _spread_rows(data.table.rows_in("train"), N_PROBES)
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)

@@ -1,0 +1,255 @@
+"""Whether two small pictures show the same once one is laid onto the other.
+
+Medical pictures of different patients look alike, so that neither hash nor features tell a copy.
+What tells it is fine structure: after the pictures have been aligned, that of copies agrees, and
+that of two patients does not.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from medlora.audit.orientation import N_ORIENTATIONS, orient
+
+Floats = npt.NDArray[np.float32]
+
+_COARSE: Final = 16
+_MIDDLE: Final = 32
+_CHUNK: Final = 128
+_N_STEPS: Final = (10, 5)
+# Alignments beyond these are no copies: how far the middle may move, as a share of the side, and
+# how far the picture may be stretched, shrunk, sheared or turned.
+_MAX_SHIFT: Final = 0.25
+_MAX_CHANGE: Final = 0.4
+_MIN_OVERLAP: Final = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How well pairs of pictures agree when laid onto one another.
+
+    Attributes:
+        whole: (pair,) correlation of their brightness, -1 to 1; -1 where no alignment was found.
+        detail: (pair,) correlation of their fine structure, -1 to 1, likewise.
+        orientations: (pair,) orientation in which the second lies as the first does.
+    """
+
+    whole: Floats
+    detail: Floats
+    orientations: npt.NDArray[np.int64]
+
+
+class PictureAligner:
+    """Compares pairs of some small pictures.
+
+    Args:
+        small: (image, side, side), brightness 0 to 255; perhaps larger than memory.
+        min_coarse: Correlation at 16 pixels that a pair must have in its best orientation to be
+            looked at more closely.
+    """
+
+    def __init__(self, small: npt.NDArray[np.uint8], min_coarse: float = 0.6) -> None:
+        self._small = small
+        self._min_coarse = min_coarse
+
+    def compare(self, pairs: npt.NDArray[np.int64]) -> Agreement:
+        """How well the pictures of each pair (pair, 2) agree."""
+        parts = [
+            self._compare_chunk(pairs[start : start + _CHUNK])
+            for start in range(0, len(pairs), _CHUNK)
+        ]
+        if not parts:
+            none = np.empty(0, dtype=np.float32)
+            return Agreement(none, none, np.empty(0, dtype=np.int64))
+        return Agreement(
+            np.concatenate([part.whole for part in parts]),
+            np.concatenate([part.detail for part in parts]),
+            np.concatenate([part.orientations for part in parts]),
+        )
+
+    def _compare_chunk(self, pairs: npt.NDArray[np.int64]) -> Agreement:
+        rows, places = np.unique(pairs, return_inverse=True)
+        places = places.reshape(pairs.shape)
+        pictures = np.asarray(self._small[rows], dtype=np.float32)
+        coarse, orientations = _choose_orientations(pictures, places)
+        whole = np.full(len(pairs), -1, dtype=np.float32)
+        detail = whole.copy()
+        near = np.flatnonzero(coarse >= self._min_coarse)
+        if len(near):
+            first = pictures[places[near, 0]]
+            second = _orient_each(pictures[places[near, 1]], orientations[near])
+            whole[near], detail[near] = _measure_agreement(first, second)
+        return Agreement(whole, detail, orientations)
+
+
+def _choose_orientations(
+    pictures: Floats, places: npt.NDArray[np.int64]
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Best correlation of coarse versions over the orientations, and the orientation."""
+    coarse = _normalise(_blur(_reduce(pictures, _COARSE), 0.7))
+    likeness = np.empty((N_ORIENTATIONS, len(places)), dtype=np.float32)
+    first = coarse[places[:, 0]]
+    for orientation in range(N_ORIENTATIONS):
+        second = orient(coarse, orientation)[places[:, 1]]
+        likeness[orientation] = np.einsum("pij,pij->p", first, second)
+    orientations = likeness.argmax(axis=0).astype(np.int64)
+    return likeness.max(axis=0), orientations
+
+
+def _orient_each(pictures: Floats, orientations: npt.NDArray[np.int64]) -> Floats:
+    turned = pictures.copy()
+    for orientation in range(1, N_ORIENTATIONS):
+        chosen = orientations == orientation
+        turned[chosen] = orient(pictures[chosen], orientation)
+    return turned
+
+
+def _measure_agreement(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Align the second pictures to the first, then correlate brightness and fine structure."""
+    warps = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(first), 2, 3)).copy()
+    one, other = _blur(_reduce(first, _MIDDLE), 1.0), _blur(_reduce(second, _MIDDLE), 1.0)
+    warps = _align(one, other, warps, _N_STEPS[0])
+    one, other = _blur(first, 0.8), _blur(second, 0.8)
+    warps = _align(one, other, warps, _N_STEPS[1])
+    change = np.abs(warps[:, :, :2] - np.eye(2, dtype=np.float32)).max(axis=(1, 2))
+    shift = np.abs(warps[:, :, 2]).max(axis=1) / 2
+    laid, inside = _warp(other, warps)
+    fine, _ = _warp(_extract_detail(second), warps)
+    inside &= _inner(first.shape[-1])
+    weights = inside.astype(np.float32)
+    whole = _correlate(one, laid, weights)
+    detail = _correlate(_extract_detail(first), fine, weights)
+    lost = (change > _MAX_CHANGE) | (shift > _MAX_SHIFT)
+    lost |= weights.mean(axis=(1, 2)) < _MIN_OVERLAP
+    whole[lost] = -1
+    detail[lost] = -1
+    return whole, detail
+
+
+def _align(first: Floats, second: Floats, warps: Floats, n_steps: int) -> Floats:
+    """Refine affine warps so that the second pictures, sampled by them, look like the first.
+
+    Coordinates run from -1 to 1. Gain and offset are left out of the comparison.
+
+    Reference:
+        Baker and Matthews, Lucas-Kanade 20 Years On, IJCV 2004, section 3.2 (inverse
+        compositional), with the template's own part and the mean projected out.
+    """
+    n_pairs, side = first.shape[:2]
+    template = _normalise(first)
+    slope_y, slope_x = np.gradient(template, axis=(1, 2))
+    y, x = _grid(side)
+    scale = np.float32((side - 1) / 2)
+    slope_x, slope_y = slope_x * scale, slope_y * scale
+    flat = template.reshape(n_pairs, 1, -1)
+    steepest = np.stack(
+        [slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y], axis=1
+    ).reshape(n_pairs, 6, -1)
+    steepest -= steepest.mean(axis=2, keepdims=True)
+    steepest -= (steepest @ flat.swapaxes(1, 2)) * flat
+    hessian = (steepest @ steepest.swapaxes(1, 2)).astype(np.float64)
+    # Of a picture without structure nothing follows; the ridge keeps it where it is.
+    hessian += (1e-3 * np.trace(hessian, axis1=1, axis2=2) / 6 + 1e-9)[:, None, None] * np.eye(6)
+    solver = np.linalg.inv(hessian)
+    for _ in range(n_steps):
+        laid, inside = _warp(second, warps)
+        weights = inside.astype(np.float32)
+        error = (_normalise(laid, weights) - template) * weights
+        slopes = steepest @ error.reshape(n_pairs, -1, 1)
+        change = (solver @ slopes.astype(np.float64))[:, :, 0]
+        warps = _compose_inverse(warps, change)
+    return warps
+
+
+def _compose_inverse(warps: Floats, change: npt.NDArray[np.float64]) -> Floats:
+    """The warps behind the inverse of small changes (pair, 6)."""
+    whole = np.zeros((len(warps), 3, 3))
+    step = whole.copy()
+    whole[:, :2] = warps
+    step[:, :2] = np.clip(change, -0.2, 0.2).reshape(-1, 2, 3) + np.eye(2, 3)
+    whole[:, 2, 2] = step[:, 2, 2] = 1
+    composed: Floats = (whole @ np.linalg.inv(step))[:, :2].astype(np.float32)
+    # What has run away stays where no picture is, and counts as lost.
+    return np.clip(np.nan_to_num(composed, nan=5.0), -5, 5)
+
+
+def _warp(pictures: Floats, warps: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Pictures sampled linearly at warped places, and which of these lie inside."""
+    n_pairs, side = pictures.shape[:2]
+    y, x = (axis.reshape(-1) for axis in _grid(side))
+    grid = np.stack([x, y, np.ones_like(x)])
+    places = warps @ grid
+    scaled = (places + 1) * np.float32((side - 1) / 2)
+    inside = ((scaled >= -0.5) & (scaled <= side - 0.5)).all(axis=1)
+    scaled = np.clip(scaled, 0, side - 1.001)
+    corner = scaled.astype(np.int32)
+    part = scaled - corner
+    start = corner[:, 1] * side + corner[:, 0]
+    flat = pictures.reshape(n_pairs, -1)
+    right, down = part[:, 0], part[:, 1]
+    top = _take(flat, start) * (1 - right) + _take(flat, start + 1) * right
+    low = _take(flat, start + side) * (1 - right) + _take(flat, start + side + 1) * right
+    sampled = top * (1 - down) + low * down
+    return sampled.reshape(pictures.shape), inside.reshape(pictures.shape)
+
+
+def _take(flat: Floats, places: npt.NDArray[Any]) -> Floats:
+    return np.take_along_axis(flat, places, axis=1)
+
+
+def _grid(side: int) -> tuple[Floats, Floats]:
+    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    return np.broadcast_to(axis[:, None], (side, side)), np.broadcast_to(axis, (side, side))
+
+
+def _inner(side: int) -> npt.NDArray[np.bool_]:
+    """All but the outermost pixels, whose fine structure comes from beyond the picture."""
+    inner = np.zeros((side, side), dtype=bool)
+    inner[2:-2, 2:-2] = True
+    return inner
+
+
+def _extract_detail(pictures: Floats) -> Floats:
+    """Structure of two to six pixels, evened out so that strong edges do not drown the rest."""
+    band = _blur(pictures, 0.8) - _blur(pictures, 3.0)
+    strength = np.sqrt(_blur(band * band, 4.0))
+    floor = 0.25 * np.sqrt((band * band).mean(axis=(1, 2), keepdims=True)) + 0.5
+    return np.asarray(band / (strength + floor), dtype=np.float32)
+
+
+def _blur(pictures: Floats, sigma: float) -> Floats:
+    blurred: Floats = gaussian_filter(pictures, (0, sigma, sigma), mode="nearest", truncate=3.0)
+    return blurred
+
+
+def _reduce(pictures: Floats, side: int) -> Floats:
+    """Means of blocks."""
+    n_images, own = pictures.shape[:2]
+    factor = own // side
+    return pictures.reshape(n_images, side, factor, side, factor).mean(axis=(2, 4))
+
+
+def _normalise(pictures: Floats, weights: Floats | None = None) -> Floats:
+    """Mean 0 and length 1, each picture for itself, over the pixels with a weight."""
+    if weights is None:
+        centred = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+        length = np.sqrt((centred * centred).sum(axis=(1, 2), keepdims=True))
+    else:
+        total = np.maximum(weights.sum(axis=(1, 2), keepdims=True), 1)
+        centred = pictures - (pictures * weights).sum(axis=(1, 2), keepdims=True) / total
+        length = np.sqrt((centred * centred * weights).sum(axis=(1, 2), keepdims=True))
+        # As if the rest of the picture had as much structure.
+        length *= np.sqrt(weights[0].size / total)
+    return np.asarray(centred / np.maximum(length, 1e-6), dtype=np.float32)
+
+
+def _correlate(first: Floats, second: Floats, weights: Floats) -> Floats:
+    total = np.maximum(weights.sum(axis=(1, 2), keepdims=True), 1)
+    one = (first - (first * weights).sum(axis=(1, 2), keepdims=True) / total) * weights
+    other = (second - (second * weights).sum(axis=(1, 2), keepdims=True) / total) * weights
+    norms = np.sqrt((one * one).sum(axis=(1, 2)) * (other * other).sum(axis=(1, 2)))
+    found: Floats = (one * other).sum(axis=(1, 2)) / np.maximum(norms, 1e-6)
+    return found

@@ -1,0 +1,166 @@
+"""Labels that look wrong: answers to images that a model has not learnt from, against the labels.
+
+The answers are a logistic regression's on features, each from a fold that the image is not in.
+Which disagreements count is decided by confident learning.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medlora.progress import Progress, silent
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+N_FOLDS: Final = 5
+_MAX_ITERATIONS: Final = 500
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """An image whose label looks wrong.
+
+    Attributes:
+        row: Row of the table.
+        given: Number of its class; of a multi-label table the class in question.
+        suggested: Number of the class that the answers point to; of a multi-label table the same
+            class, which the image then should have or not have.
+        margin: Probability of the given label less that of the other, in [-1, 1]: the lower, the
+            likelier is the label wrong.
+        probability: Of what is suggested, in [0, 1].
+        has_label: Whether the image has the class `given`: False only in multi-label tables.
+    """
+
+    row: int
+    given: int
+    suggested: int
+    margin: float
+    probability: float
+    has_label: bool = True
+
+
+def predict_out_of_fold(
+    features: npt.NDArray[Any],
+    targets: Bools,
+    folds: npt.NDArray[np.int64],
+    *,
+    multi_label: bool,
+    progress: Progress = silent,
+) -> Floats:
+    """Probabilities for every image by a model that has not learnt from its fold.
+
+    Args:
+        features: (image, feature).
+        targets: (image, class).
+        folds: (image,) fold of each image; images of one group lie in one fold.
+        multi_label: Whether an image may have several classes.
+        progress: Told after every fold.
+
+    Returns:
+        (image, class), in [0, 1]; rows of a single-label table sum to 1. A class that is missing
+        in a fold's training images gets the probability 0 in that fold.
+
+    Reference:
+        scikit-learn's StandardScaler and LogisticRegression.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    answers = np.zeros(targets.shape)
+    numbers = np.unique(folds)
+    for done, fold in enumerate(numbers):
+        learnt, asked = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        scaler = StandardScaler().fit(np.asarray(features[learnt], dtype=np.float64))
+        known, unknown = (
+            scaler.transform(np.asarray(features[rows], dtype=np.float64))
+            for rows in (learnt, asked)
+        )
+        # Stronger than the usual penalty: there may be fewer images than features.
+        model = LogisticRegression(C=0.1, max_iter=_MAX_ITERATIONS)
+        columns = range(targets.shape[1]) if multi_label else (None,)
+        for column in columns:
+            labels = targets[learnt, column] if column is not None else targets[learnt].argmax(1)
+            found = np.unique(labels)
+            if len(found) == 1:
+                own = np.ones((len(asked), 1))
+            else:
+                own = model.fit(known, labels).predict_proba(unknown)
+            if column is None:
+                answers[np.ix_(asked, found.astype(np.int64))] = own
+            elif True in found:
+                answers[asked, column] = own[:, -1]
+        progress("out-of-fold answers", done + 1, len(numbers))
+    return answers
+
+
+def find_label_issues(
+    probabilities: Floats, targets: Bools, *, multi_label: bool
+) -> tuple[LabelIssue, ...]:
+    """Images whose label is confidently another one than that given, most suspicious first.
+
+    A class is claimed for an image where its probability reaches the mean that it has among the
+    images that bear the class. An image counts where the most probable of the claimed classes is
+    not its own. Every class of a multi-label table is a question of its own.
+
+    Args:
+        probabilities: (image, class), out of fold, in [0, 1].
+        targets: (image, class); a single-label table's rows have one True each.
+        multi_label: Whether an image may have several classes.
+
+    Reference:
+        Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
+        JAIR 2021, section 3.1 (the off-diagonal of the confident joint), ranked by normalised
+        margin.
+    """
+    if not multi_label:
+        labels = targets.argmax(axis=1)
+        found = _compare_confidently(probabilities, labels)
+        issues = [
+            LabelIssue(
+                row,
+                int(labels[row]),
+                other,
+                float(probabilities[row, labels[row]] - probabilities[row, other]),
+                float(probabilities[row, other]),
+            )
+            for row, other in found
+        ]
+    else:
+        issues = []
+        for column in range(targets.shape[1]):
+            positive = probabilities[:, column]
+            both = np.column_stack([1 - positive, positive])
+            labels = targets[:, column].astype(np.int64)
+            issues += [
+                LabelIssue(
+                    row,
+                    column,
+                    column,
+                    float(both[row, labels[row]] - both[row, other]),
+                    float(both[row, other]),
+                    has_label=bool(labels[row]),
+                )
+                for row, other in _compare_confidently(both, labels)
+            ]
+    return tuple(sorted(issues, key=lambda issue: (issue.margin, issue.row, issue.given)))
+
+
+def _compare_confidently(
+    probabilities: Floats, labels: npt.NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """Rows counted off the diagonal of the confident joint, and the class they are counted in."""
+    n_classes = probabilities.shape[1]
+    thresholds = np.array(
+        [
+            probabilities[labels == number, number].mean() if (labels == number).any() else np.inf
+            for number in range(n_classes)
+        ]
+    )
+    # A class may be reached by rounding alone.
+    reached = probabilities >= thresholds - 1e-12
+    confident = np.where(reached, probabilities, -1).argmax(axis=1)
+    counted = reached.any(axis=1) & (confident != labels)
+    return [(int(row), int(confident[row])) for row in np.flatnonzero(counted)]
