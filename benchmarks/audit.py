@@ -199,7 +199,8 @@ def measure_costs(
     n_read = table.n_images
     pairs = np.sort(rng.integers(0, n_read, (4000, 2)), axis=1)
     # Pairs that are all looked at closely, as in a collection where everything is alike.
-    closely = _time(lambda: verify_pairs(read.small, pairs, -2, -2))
+    sides = np.full(n_read, 224.0)
+    closely = _time(lambda: verify_pairs(read.small, sides, pairs, n_threads=n_threads))
     empty = ImageCache(folder / "empty", 10**10)
     rows = np.arange(min(256, n_read), dtype=np.int64)
     few = read_images(table.select(rows), empty, preprocessing=backbone.preprocessing)

@@ -17,14 +17,27 @@ from medlora.audit.orientation import N_ORIENTATIONS, orient
 Floats = npt.NDArray[np.float32]
 
 _COARSE: Final = 16
-_MIDDLE: Final = 32
 _CHUNK: Final = 128
-_N_STEPS: Final = (10, 5)
 # Alignments beyond these are no copies: how far the middle may move, as a share of the side, and
 # how far the picture may be stretched, shrunk, sheared or turned.
 _MAX_SHIFT: Final = 0.25
 _MAX_CHANGE: Final = 0.4
 _MIN_OVERLAP: Final = 0.6
+# Chosen by measurement: benchmarks/audit.py.
+MIN_COARSE: Final = 0.6
+MIN_MIDDLE: Final = 0.75
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Pixels of a side, how strongly pictures are blurred, and steps of the alignment."""
+
+    side: int
+    blur: float
+    n_steps: int
+
+
+_LEVELS: Final = (_Level(32, 1.0, 8), _Level(64, 0.8, 4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +62,19 @@ class PictureAligner:
         small: (image, side, side), brightness 0 to 255; perhaps larger than memory.
         min_coarse: Correlation at 16 pixels that a pair must have in its best orientation to be
             looked at more closely.
+        min_middle: Correlation of fine structure at 32 pixels that it must have to be looked at
+            in full; what does not reach it keeps the figures of 32 pixels.
     """
 
-    def __init__(self, small: npt.NDArray[np.uint8], min_coarse: float = 0.6) -> None:
+    def __init__(
+        self,
+        small: npt.NDArray[np.uint8],
+        min_coarse: float = MIN_COARSE,
+        min_middle: float = MIN_MIDDLE,
+    ) -> None:
         self._small = small
         self._min_coarse = min_coarse
+        self._min_middle = min_middle
 
     def compare(self, pairs: npt.NDArray[np.int64]) -> Agreement:
         """How well the pictures of each pair (pair, 2) agree."""
@@ -77,11 +98,16 @@ class PictureAligner:
         coarse, orientations = _choose_orientations(pictures, places)
         whole = np.full(len(pairs), -1, dtype=np.float32)
         detail = whole.copy()
-        near = np.flatnonzero(coarse >= self._min_coarse)
-        if len(near):
-            first = pictures[places[near, 0]]
-            second = _orient_each(pictures[places[near, 1]], orientations[near])
-            whole[near], detail[near] = _measure_agreement(first, second)
+        left = np.flatnonzero(coarse >= self._min_coarse)
+        warps = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(pairs), 2, 3)).copy()
+        for level in _LEVELS:
+            if not len(left):
+                break
+            # Each level costs several times as much as the one before it.
+            whole[left], detail[left], warps[left] = _measure_agreement(
+                pictures, places[left], orientations[left], warps[left], level
+            )
+            left = left[detail[left] >= self._min_middle]
         return Agreement(whole, detail, orientations)
 
 
@@ -107,26 +133,36 @@ def _orient_each(pictures: Floats, orientations: npt.NDArray[np.int64]) -> Float
     return turned
 
 
-def _measure_agreement(first: Floats, second: Floats) -> tuple[Floats, Floats]:
-    """Align the second pictures to the first, then correlate brightness and fine structure."""
-    warps = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(first), 2, 3)).copy()
-    one, other = _blur(_reduce(first, _MIDDLE), 1.0), _blur(_reduce(second, _MIDDLE), 1.0)
-    warps = _align(one, other, warps, _N_STEPS[0])
-    one, other = _blur(first, 0.8), _blur(second, 0.8)
-    warps = _align(one, other, warps, _N_STEPS[1])
+def _measure_agreement(
+    pictures: Floats,
+    places: npt.NDArray[np.int64],
+    orientations: npt.NDArray[np.int64],
+    warps: Floats,
+    level: _Level,
+) -> tuple[Floats, Floats, Floats]:
+    """Align the second pictures to the first; correlate brightness and fine structure.
+
+    Also gives the warps by which they were aligned.
+    """
+    used, own = np.unique(places, return_inverse=True)
+    own = own.reshape(places.shape)
+    small = _reduce(pictures[used], level.side)
+    plain, fine = _blur(small, level.blur), _extract_detail(small)
+    first, second = plain[own[:, 0]], _orient_each(plain[own[:, 1]], orientations)
+    warps = _align(first, second, warps, level.n_steps)
     change = np.abs(warps[:, :, :2] - np.eye(2, dtype=np.float32)).max(axis=(1, 2))
     shift = np.abs(warps[:, :, 2]).max(axis=1) / 2
-    laid, inside = _warp(other, warps)
-    fine, _ = _warp(_extract_detail(second), warps)
-    inside &= _inner(first.shape[-1])
+    laid, inside = _warp(second, warps)
+    laid_fine, _ = _warp(_orient_each(fine[own[:, 1]], orientations), warps)
+    inside &= _inner(level.side)
     weights = inside.astype(np.float32)
-    whole = _correlate(one, laid, weights)
-    detail = _correlate(_extract_detail(first), fine, weights)
+    whole = _correlate(first, laid, weights)
+    detail = _correlate(fine[own[:, 0]], laid_fine, weights)
     lost = (change > _MAX_CHANGE) | (shift > _MAX_SHIFT)
     lost |= weights.mean(axis=(1, 2)) < _MIN_OVERLAP
     whole[lost] = -1
     detail[lost] = -1
-    return whole, detail
+    return whole, detail, warps
 
 
 def _align(first: Floats, second: Floats, warps: Floats, n_steps: int) -> Floats:
@@ -186,7 +222,7 @@ def _warp(pictures: Floats, warps: Floats) -> tuple[Floats, npt.NDArray[np.bool_
     inside = ((scaled >= -0.5) & (scaled <= side - 0.5)).all(axis=1)
     scaled = np.clip(scaled, 0, side - 1.001)
     corner = scaled.astype(np.int32)
-    part = scaled - corner
+    part = scaled - corner.astype(np.float32)
     start = corner[:, 1] * side + corner[:, 0]
     flat = pictures.reshape(n_pairs, -1)
     right, down = part[:, 0], part[:, 1]

@@ -1,8 +1,9 @@
 """Groups of images that show the same picture: as files, as pixels, or nearly."""
 
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,17 @@ from medlora.progress import Progress, silent
 
 Likeness = Literal["bytes", "pixels", "near"]
 
-# Chosen by measurement: benchmarks/audit.py.
+# Chosen by measurement: benchmarks/audit.py. Above the second, slices of one head that lie side by
+# side are not taken for one picture, nor are chest films of two patients.
 MAX_HASH_DISTANCE: Final = 12
-N_HASH_PAIRS: Final = 12
-N_NEAREST: Final = 6
-MIN_WHOLE: Final = 0.85
-MIN_DETAIL: Final = 0.7
-_BATCH: Final = 4096
+N_HASH_PAIRS: Final = 8
+N_NEAREST: Final = 4
+MIN_WHOLE: Final = 0.92
+MIN_DETAIL: Final = 0.92
+# Tiny pictures have little fine structure, of which compression takes much, and differ more.
+TINY_SIDE: Final = 48
+MIN_DETAIL_TINY: Final = 0.8
+_BATCH: Final = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +42,14 @@ class DuplicatePairs:
 
     Attributes:
         rows: (pair, 2), the smaller row first, ascending, each pair once.
-        likeness: (pair,) how far the two are the same: `bytes`, `pixels` or `near`.
+        likeness: (pair,) words: how far the two are the same: `bytes`, `pixels` or `near`.
         detail: (pair,) correlation of their fine structure, 1 where the pixels are the same.
         orientations: (pair,) orientation in which the second lies as the first does; 0 where
             they lie alike.
     """
 
     rows: Pairs
-    likeness: npt.NDArray[np.str_]
+    likeness: npt.NDArray[Any]
     detail: npt.NDArray[np.float32]
     orientations: npt.NDArray[np.int64]
 
@@ -72,11 +77,10 @@ class DuplicateGroup:
 
 def find_near_pairs(
     small: npt.NDArray[np.uint8],
+    sides: npt.NDArray[np.float64],
     features: npt.NDArray[np.float32] | None,
     rows: npt.NDArray[np.int64],
     *,
-    min_whole: float = MIN_WHOLE,
-    min_detail: float = MIN_DETAIL,
     n_threads: int = 2,
     progress: Progress = silent,
 ) -> DuplicatePairs:
@@ -87,10 +91,9 @@ def find_near_pairs(
 
     Args:
         small: (image, side, side), brightness; perhaps larger than memory.
+        sides: (image,) shorter side of each image in pixels.
         features: (image, feature) of length 1 each; None to go by hashes alone.
         rows: Rows to compare; one of each set of pictures that are known to be the same.
-        min_whole: Correlation of brightness that a pair must have.
-        min_detail: Correlation of fine structure that a pair must have.
         n_threads: Parts that are compared at the same time.
         progress: Told as the comparisons go on.
     """
@@ -107,27 +110,38 @@ def find_near_pairs(
         nearest = find_nearest(own, N_NEAREST, n_threads=n_threads, progress=progress)
         parts.append(pair_neighbours(nearest))
     candidates = rows[merge_pairs(parts)]
-    return verify_pairs(small, candidates, min_whole, min_detail, progress)
+    return verify_pairs(small, sides, candidates, n_threads=n_threads, progress=progress)
 
 
 def verify_pairs(
     small: npt.NDArray[np.uint8],
+    sides: npt.NDArray[np.float64],
     candidates: Pairs,
-    min_whole: float = MIN_WHOLE,
-    min_detail: float = MIN_DETAIL,
+    *,
+    n_threads: int = 2,
     progress: Progress = silent,
 ) -> DuplicatePairs:
-    """The candidates (pair, 2) whose pictures agree when laid onto one another."""
+    """The candidates (pair, 2) whose pictures agree when laid onto one another.
+
+    The other arguments are those of `find_near_pairs`.
+    """
     aligner = PictureAligner(small)
+    parts = _batch(candidates)
     rows, detail, orientations = [np.empty((0, 2), dtype=np.int64)], [], []
-    for start in range(0, len(candidates), _BATCH):
-        part = candidates[start : start + _BATCH]
-        found = aligner.compare(part)
-        same = (found.whole >= min_whole) & (found.detail >= min_detail)
-        rows.append(part[same])
-        detail.append(found.detail[same])
-        orientations.append(found.orientations[same])
-        progress("comparing pictures", min(start + _BATCH, len(candidates)), len(candidates))
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="medlora-audit")
+    try:
+        done = 0
+        for part, found in zip(parts, pool.map(aligner.compare, parts), strict=True):
+            is_tiny = sides[part].min(axis=1) < TINY_SIDE
+            enough = np.where(is_tiny, MIN_DETAIL_TINY, MIN_DETAIL)
+            same = (found.whole >= MIN_WHOLE) & (found.detail >= enough)
+            rows.append(part[same])
+            detail.append(found.detail[same])
+            orientations.append(found.orientations[same])
+            done += len(part)
+            progress("comparing pictures", done, len(candidates))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
     together = np.concatenate(rows)
     return DuplicatePairs(
         together,

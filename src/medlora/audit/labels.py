@@ -31,6 +31,7 @@ class LabelIssue:
         margin: Probability of the given label less that of the other, in [-1, 1]: the lower, the
             likelier is the label wrong.
         probability: Of what is suggested, in [0, 1].
+        is_confident: Whether confident learning counts it; the others are mere disagreements.
         has_label: Whether the image has the class `given`: False only in multi-label tables.
     """
 
@@ -39,6 +40,7 @@ class LabelIssue:
     suggested: int
     margin: float
     probability: float
+    is_confident: bool
     has_label: bool = True
 
 
@@ -99,59 +101,56 @@ def predict_out_of_fold(
 def find_label_issues(
     probabilities: Floats, targets: Bools, *, multi_label: bool
 ) -> tuple[LabelIssue, ...]:
-    """Images whose label is confidently another one than that given, most suspicious first.
+    """Images whose answer is another than their label, most suspicious first.
 
-    A class is claimed for an image where its probability reaches the mean that it has among the
-    images that bear the class. An image counts where the most probable of the claimed classes is
-    not its own. Every class of a multi-label table is a question of its own.
+    Confident learning counts some of them: a class is claimed for an image where its probability
+    reaches the mean that it has among the images that bear the class, and an image counts where
+    the most probable of the claimed classes is not its own. Every class of a multi-label table is
+    a question of its own.
 
     Args:
         probabilities: (image, class), out of fold, in [0, 1].
         targets: (image, class); a single-label table's rows have one True each.
         multi_label: Whether an image may have several classes.
 
+    Returns:
+        Those that are counted first, then the others; within both by normalised margin.
+
     Reference:
         Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
-        JAIR 2021, section 3.1 (the off-diagonal of the confident joint), ranked by normalised
-        margin.
+        JAIR 2021, section 3.1 (the off-diagonal of the confident joint).
     """
-    if not multi_label:
-        labels = targets.argmax(axis=1)
-        found = _compare_confidently(probabilities, labels)
-        issues = [
-            LabelIssue(
-                row,
-                int(labels[row]),
-                other,
-                float(probabilities[row, labels[row]] - probabilities[row, other]),
-                float(probabilities[row, other]),
-            )
-            for row, other in found
-        ]
-    else:
-        issues = []
-        for column in range(targets.shape[1]):
-            positive = probabilities[:, column]
-            both = np.column_stack([1 - positive, positive])
+    issues = []
+    columns = range(targets.shape[1]) if multi_label else (None,)
+    for column in columns:
+        answers, labels = probabilities, targets.argmax(axis=1)
+        if column is not None:
+            answers = np.column_stack([1 - probabilities[:, column], probabilities[:, column]])
             labels = targets[:, column].astype(np.int64)
-            issues += [
+        for row, other, is_confident in _compare(answers, labels):
+            given = int(labels[row])
+            issues.append(
                 LabelIssue(
                     row,
-                    column,
-                    column,
-                    float(both[row, labels[row]] - both[row, other]),
-                    float(both[row, other]),
-                    has_label=bool(labels[row]),
+                    given if column is None else column,
+                    other if column is None else column,
+                    float(answers[row, given] - answers[row, other]),
+                    float(answers[row, other]),
+                    is_confident,
+                    has_label=column is None or bool(given),
                 )
-                for row, other in _compare_confidently(both, labels)
-            ]
-    return tuple(sorted(issues, key=lambda issue: (issue.margin, issue.row, issue.given)))
+            )
+    return tuple(
+        sorted(issues, key=lambda own: (not own.is_confident, own.margin, own.row, own.given))
+    )
 
 
-def _compare_confidently(
-    probabilities: Floats, labels: npt.NDArray[np.int64]
-) -> list[tuple[int, int]]:
-    """Rows counted off the diagonal of the confident joint, and the class they are counted in."""
+def _compare(probabilities: Floats, labels: npt.NDArray[np.int64]) -> list[tuple[int, int, bool]]:
+    """Rows whose answer is not their label, the answer, and whether confident learning counts it.
+
+    What is counted lies off the diagonal of the confident joint; its class is that it is counted
+    in, even where another one is likelier.
+    """
     n_classes = probabilities.shape[1]
     thresholds = np.array(
         [
@@ -161,6 +160,11 @@ def _compare_confidently(
     )
     # A class may be reached by rounding alone.
     reached = probabilities >= thresholds - 1e-12
-    confident = np.where(reached, probabilities, -1).argmax(axis=1)
-    counted = reached.any(axis=1) & (confident != labels)
-    return [(int(row), int(confident[row])) for row in np.flatnonzero(counted)]
+    claimed = np.where(reached, probabilities, -1).argmax(axis=1)
+    counted = reached.any(axis=1) & (claimed != labels)
+    likeliest = probabilities.argmax(axis=1)
+    answers = np.where(counted, claimed, likeliest)
+    return [
+        (int(row), int(answers[row]), bool(counted[row]))
+        for row in np.flatnonzero(counted | (likeliest != labels))
+    ]

@@ -159,7 +159,7 @@ def _keep_closest(pairs: Pairs, distances: npt.NDArray[np.uint8], n_most: int) -
     pairs = pairs[order]
     first = np.searchsorted(pairs[:, 0], pairs[:, 0])
     kept: Pairs = pairs[np.arange(len(pairs)) - first < n_most]
-    return kept
+    return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
 
 
 def _gather(

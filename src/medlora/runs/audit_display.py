@@ -46,7 +46,7 @@ def arrange_audit(audit: Audit, command: str = "") -> AuditContent:
         level: [finding.sentence for finding in audit.findings if finding.level == level]
         for level in ("blocks", "warns", "notes")
     }
-    issues = audit.issues or ()
+    issues = [issue for issue in audit.issues or () if issue.is_confident]
     return AuditContent(
         title=audit.table.name,
         kicker=audit.backbone[0] if audit.backbone else "without a backbone",
@@ -57,7 +57,7 @@ def arrange_audit(audit: Audit, command: str = "") -> AuditContent:
         counts=_arrange_counts(audit),
         groups=[_arrange_group(audit, group) for group in audit.groups[:N_GROUPS]],
         n_groups=len(audit.groups),
-        issues=[_draw_issue(audit, number) for number in range(min(N_ISSUES, len(issues)))],
+        issues=[_draw_issue(audit, issue) for issue in issues[:N_ISSUES]],
         n_issues=len(issues),
         issues_note=""
         if audit.issues is not None
@@ -145,8 +145,7 @@ def _pick_members(audit: Audit, group: DuplicateGroup) -> list[int]:
     return sorted([*firsts, *others][:_N_OF_GROUP])
 
 
-def _draw_issue(audit: Audit, number: int) -> Tile:
-    issue = (audit.issues or ())[number]
+def _draw_issue(audit: Audit, issue: LabelIssue) -> Tile:
     label, suggested = describe_issue(audit, issue)
     lines = (label, f"rather {suggested} ({issue.probability:.2f})")
     return Tile(_draw_picture(audit, issue.row), lines, audit.table.locations[issue.row])

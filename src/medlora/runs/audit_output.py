@@ -89,7 +89,7 @@ def format_duplicates(audit: Audit) -> bytes:
 
 
 def format_label_errors(audit: Audit) -> bytes:
-    """A CSV table of the labels that look wrong, the most suspicious first."""
+    """A CSV table of the labels that a model disagrees with, the most suspicious first."""
     table = audit.table
     rows = [
         [
@@ -99,10 +99,11 @@ def format_label_errors(audit: Audit) -> bytes:
             *describe_issue(audit, issue),
             f"{issue.probability:.3f}",
             f"{issue.margin:.3f}",
+            _answer(issue.is_confident),
         ]
         for rank, issue in enumerate(audit.issues or (), start=1)
     ]
-    head = ["rank", "path", "split", "label", "suggested", "probability", "margin"]
+    head = ["rank", "path", "split", "label", "suggested", "probability", "margin", "confident"]
     return _format_csv(head, rows)
 
 
@@ -158,7 +159,7 @@ def describe_audit(audit: Audit, command: str = "") -> dict[str, Any]:
         ],
         "n_label_errors": None
         if audit.issues is None
-        else len({issue.row for issue in audit.issues}),
+        else len({issue.row for issue in audit.issues if issue.is_confident}),
         "sources": [asdict(own) for own in audit.clusterings],
         "drift": [asdict(own) for own in audit.drifts],
         "power": None if audit.power is None else asdict(audit.power),

@@ -19,6 +19,7 @@ from medlora.audit.duplicates import (
     join_pairs,
     link_rows,
 )
+from medlora.audit.facts import FACT_NAMES
 from medlora.audit.findings import Finding
 from medlora.audit.labels import N_FOLDS, LabelIssue, find_label_issues, predict_out_of_fold
 from medlora.audit.neighbours import shorten_features
@@ -177,7 +178,10 @@ def find_copies(
     same_pixels = find_same(read.digests)
     # One of each set of equal pictures is enough to find its near copies.
     firsts = np.setdiff1d(np.arange(read.table.n_images), same_pixels[:, 1])
-    near = find_near_pairs(read.small, features, firsts, n_threads=n_threads, progress=progress)
+    sizes = read.facts[:, [FACT_NAMES.index("width"), FACT_NAMES.index("height")]]
+    near = find_near_pairs(
+        read.small, sizes.min(axis=1), features, firsts, n_threads=n_threads, progress=progress
+    )
     return join_pairs(same_bytes, same_pixels, near)
 
 

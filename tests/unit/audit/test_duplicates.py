@@ -10,6 +10,8 @@ from medlora.audit.duplicates import (
     link_rows,
 )
 
+SIDES = np.full(10, 96.0)
+
 
 def make_pairs(rows, words) -> DuplicatePairs:
     n_pairs = len(rows)
@@ -30,12 +32,12 @@ def test_near_copies_are_found_with_and_without_features() -> None:
     pictures = [draw_picture(seed) for seed in range(8)]
     pictures += [crop(pictures[2])[:, ::-1], np.rot90(pictures[5])]
     small = np.stack([shrink(np.ascontiguousarray(own)) for own in pictures])
-    found = find_near_pairs(small, None, np.arange(10))
+    found = find_near_pairs(small, SIDES, None, np.arange(10))
     assert found.rows.tolist() == [[2, 8], [5, 9]]
     features = np.eye(10, dtype=np.float32)
-    assert find_near_pairs(small, features, np.arange(10)).rows.tolist() == [[2, 8], [5, 9]]
+    assert find_near_pairs(small, SIDES, features, np.arange(10)).rows.tolist() == [[2, 8], [5, 9]]
     # A row that is not asked for is not compared.
-    assert find_near_pairs(small, None, np.arange(9)).rows.tolist() == [[2, 8]]
+    assert find_near_pairs(small, SIDES, None, np.arange(9)).rows.tolist() == [[2, 8]]
 
 
 def test_a_pair_stands_once_under_its_closest_likeness() -> None:
