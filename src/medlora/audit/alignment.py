@@ -25,19 +25,29 @@ _MAX_CHANGE: Final = 0.4
 _MIN_OVERLAP: Final = 0.6
 # Chosen by measurement: benchmarks/audit.py.
 MIN_COARSE: Final = 0.6
-MIN_MIDDLE: Final = 0.75
+MIN_MIDDLE: Final = 0.7
 
 
 @dataclass(frozen=True)
 class _Level:
-    """Pixels of a side, how strongly pictures are blurred, and steps of the alignment."""
+    """Pixels of a side, how strongly pictures are blurred, and steps of the alignment.
+
+    First pictures are turned, scaled and moved only: with all six numbers of a warp free at once,
+    blobs are laid onto other blobs.
+    """
 
     side: int
     blur: float
-    n_steps: int
+    n_rigid: int
+    n_affine: int
 
 
-_LEVELS: Final = (_Level(32, 1.0, 8), _Level(64, 0.8, 4))
+_LEVELS: Final = (_Level(32, 1.0, 8, 0), _Level(64, 0.8, 4, 3))
+_RIGID: Final = np.array(
+    [[1, 0, 0, 0, 1, 0], [0, -1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]],
+    dtype=np.float32,
+)
+_AFFINE: Final = np.eye(6, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +159,8 @@ def _measure_agreement(
     small = _reduce(pictures[used], level.side)
     plain, fine = _blur(small, level.blur), _extract_detail(small)
     first, second = plain[own[:, 0]], _orient_each(plain[own[:, 1]], orientations)
-    warps = _align(first, second, warps, level.n_steps)
+    warps = _align(first, second, warps, level.n_rigid, _RIGID)
+    warps = _align(first, second, warps, level.n_affine, _AFFINE)
     change = np.abs(warps[:, :, :2] - np.eye(2, dtype=np.float32)).max(axis=(1, 2))
     shift = np.abs(warps[:, :, 2]).max(axis=1) / 2
     laid, inside = _warp(second, warps)
@@ -165,15 +176,18 @@ def _measure_agreement(
     return whole, detail, warps
 
 
-def _align(first: Floats, second: Floats, warps: Floats, n_steps: int) -> Floats:
+def _align(first: Floats, second: Floats, warps: Floats, n_steps: int, basis: Floats) -> Floats:
     """Refine affine warps so that the second pictures, sampled by them, look like the first.
 
-    Coordinates run from -1 to 1. Gain and offset are left out of the comparison.
+    Coordinates run from -1 to 1. Gain and offset are left out of the comparison. The rows of
+    `basis` are the changes of a warp's six numbers that are allowed.
 
     Reference:
         Baker and Matthews, Lucas-Kanade 20 Years On, IJCV 2004, section 3.2 (inverse
         compositional), with the template's own part and the mean projected out.
     """
+    if not n_steps:
+        return warps
     n_pairs, side = first.shape[:2]
     template = _normalise(first)
     slope_y, slope_x = np.gradient(template, axis=(1, 2))
@@ -184,18 +198,21 @@ def _align(first: Floats, second: Floats, warps: Floats, n_steps: int) -> Floats
     steepest = np.stack(
         [slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y], axis=1
     ).reshape(n_pairs, 6, -1)
+    steepest = basis @ steepest
     steepest -= steepest.mean(axis=2, keepdims=True)
     steepest -= (steepest @ flat.swapaxes(1, 2)) * flat
     hessian = (steepest @ steepest.swapaxes(1, 2)).astype(np.float64)
     # Of a picture without structure nothing follows; the ridge keeps it where it is.
-    hessian += (1e-3 * np.trace(hessian, axis1=1, axis2=2) / 6 + 1e-9)[:, None, None] * np.eye(6)
+    n_free = len(basis)
+    ridge = 1e-3 * np.trace(hessian, axis1=1, axis2=2) / n_free + 1e-9
+    hessian += ridge[:, np.newaxis, np.newaxis] * np.eye(n_free)
     solver = np.linalg.inv(hessian)
     for _ in range(n_steps):
         laid, inside = _warp(second, warps)
         weights = inside.astype(np.float32)
         error = (_normalise(laid, weights) - template) * weights
         slopes = steepest @ error.reshape(n_pairs, -1, 1)
-        change = (solver @ slopes.astype(np.float64))[:, :, 0]
+        change = (solver @ slopes.astype(np.float64))[:, :, 0] @ basis
         warps = _compose_inverse(warps, change)
     return warps
 
@@ -265,7 +282,8 @@ def _reduce(pictures: Floats, side: int) -> Floats:
     """Means of blocks."""
     n_images, own = pictures.shape[:2]
     factor = own // side
-    return pictures.reshape(n_images, side, factor, side, factor).mean(axis=(2, 4))
+    blocks = pictures.reshape(n_images, side, factor, side, factor)
+    return np.asarray(blocks.mean(axis=(2, 4)), dtype=np.float32)
 
 
 def _normalise(pictures: Floats, weights: Floats | None = None) -> Floats:

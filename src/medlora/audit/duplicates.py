@@ -23,13 +23,13 @@ from medlora.progress import Progress, silent
 
 Likeness = Literal["bytes", "pixels", "near"]
 
-# Chosen by measurement: benchmarks/audit.py. Above the second, slices of one head that lie side by
-# side are not taken for one picture, nor are chest films of two patients.
+# Chosen by measurement: benchmarks/audit.py. Fine structure of two patients' chest films agrees by
+# .85 at most; that of slices of one head that lie side by side by up to .94.
 MAX_HASH_DISTANCE: Final = 12
 N_HASH_PAIRS: Final = 8
 N_NEAREST: Final = 4
-MIN_WHOLE: Final = 0.92
-MIN_DETAIL: Final = 0.92
+MIN_WHOLE: Final = 0.9
+MIN_DETAIL: Final = 0.88
 # Tiny pictures have little fine structure, of which compression takes much, and differ more.
 TINY_SIDE: Final = 48
 MIN_DETAIL_TINY: Final = 0.8

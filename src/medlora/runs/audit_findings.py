@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medlora.audit.duplicates import link_rows
-from medlora.audit.findings import Finding, count_words
+from medlora.audit.findings import Finding, Level, count_words
 from medlora.audit.sources import FROM_NAMES, SourceClustering, count_cut
 from medlora.data.table import ImageTable
 from medlora.runs.audit_power import SplitPower
@@ -116,7 +116,8 @@ def _judge_leaks(audit: "Audit") -> list[Finding]:
                     "copies",
                     "blocks" if level == "blocks" else "warns",
                     f"{words}{' more' if is_exact.any() else ''} are near copies of images in "
-                    f"{purpose} (recompressed, resized, cropped, turned or mirrored).",
+                    f"{purpose} (recompressed, resized, cropped, turned or mirrored), or of the "
+                    "same patient as these by their looks, such as the next slice.",
                 )
             )
     return found
@@ -157,7 +158,7 @@ def _judge_groups(audit: "Audit") -> list[Finding]:
         n_differ = sum(group.differs_in_labels for group in own)
         if n_differ:
             words = count_words(n_differ, "of these groups has", "of these groups have")
-            level = "warns" if likeness == "near" else "blocks"
+            level: Level = "warns" if likeness == "near" else "blocks"
             found.append(Finding("labels", level, f"{words} labels that differ ({many})."))
     n_shared = sum(group.n_patients > 1 for group in audit.groups)
     if n_shared:
@@ -287,7 +288,7 @@ def judge_power(power: SplitPower | None) -> list[Finding]:
     if power is None:
         return []
     row = power.rows[1]
-    level = "warns" if row.high - row.low > _WIDE_INTERVAL else "notes"
+    level: Level = "warns" if row.high - row.low > _WIDE_INTERVAL else "notes"
     units = (
         count_words(power.n_images, "test image")
         if power.n_units == power.n_images

@@ -226,7 +226,7 @@ def _fold(
 def _stratify(table: ImageTable) -> npt.NDArray[np.int64]:
     """Each image's class; of a multi-label table whether it has any."""
     if table.multi_label:
-        return table.targets.any(axis=1).astype(np.int64)
+        return np.asarray(table.targets.any(axis=1), dtype=np.int64)
     return table.labels
 
 
