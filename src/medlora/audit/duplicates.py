@@ -53,6 +53,15 @@ class DuplicatePairs:
     detail: npt.NDArray[np.float32]
     orientations: npt.NDArray[np.int64]
 
+    def select(self, chosen: npt.NDArray[np.bool_]) -> "DuplicatePairs":
+        """Some of the pairs."""
+        return DuplicatePairs(
+            self.rows[chosen],
+            self.likeness[chosen],
+            self.detail[chosen],
+            self.orientations[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class DuplicateGroup:

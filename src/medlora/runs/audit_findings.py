@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from medlora.audit.duplicates import link_rows
+from medlora.audit.duplicates import group_duplicates, link_rows
 from medlora.audit.findings import Finding, Level, count_words
 from medlora.audit.sources import FROM_NAMES, SourceClustering, count_cut
 from medlora.data.table import ImageTable
@@ -23,6 +23,11 @@ MAX_P_VALUE: Final = 0.01
 MIN_DRIFT: Final = 0.7
 _WIDE_INTERVAL: Final = 0.1
 _MANY_TIMES: Final = 10
+_KINDS: Final = {
+    "bytes": ("group of identical files", "groups of identical files"),
+    "pixels": ("group of files with identical pixels", "groups of files with identical pixels"),
+    "near": ("group of near copies", "groups of near copies"),
+}
 _ORDER: Final = {"blocks": 0, "warns": 1, "notes": 2}
 
 
@@ -136,15 +141,14 @@ def _name_classes(
 
 
 def _judge_groups(audit: "Audit") -> list[Finding]:
+    """How many groups of copies there are, each kind by itself."""
     found = []
-    names = {
-        "bytes": ("group of identical files", "groups of identical files"),
-        "pixels": ("group of files with identical pixels", "groups of files with identical pixels"),
-        "near": ("group of near copies", "groups of near copies"),
-    }
-    has_splits = any(table_split is not None for table_split in audit.table.splits)
-    for likeness, (one, many) in names.items():
-        own = [group for group in audit.groups if group.likeness == likeness]
+    table, pairs = audit.table, audit.pairs
+    has_splits = any(split is not None for split in table.splits)
+    for place, (likeness, (one, many)) in enumerate(_KINDS.items()):
+        used = np.isin(pairs.likeness, list(_KINDS)[: place + 1])
+        linked = group_duplicates(pairs.select(used), table.targets, table.splits, table.patients)
+        own = [group for group in linked if group.likeness == likeness]
         if not own:
             continue
         n_images = sum(len(group.rows) for group in own)
@@ -157,9 +161,10 @@ def _judge_groups(audit: "Audit") -> list[Finding]:
         found.append(Finding("copies", "warns" if is_uncared else "notes", sentence))
         n_differ = sum(group.differs_in_labels for group in own)
         if n_differ:
-            words = count_words(n_differ, "of these groups has", "of these groups have")
+            verb = "has" if n_differ == 1 else "have"
             level: Level = "warns" if likeness == "near" else "blocks"
-            found.append(Finding("labels", level, f"{words} labels that differ ({many})."))
+            words = f"{n_differ:,} of the {many} {verb} labels that differ."
+            found.append(Finding("labels", level, words))
     n_shared = sum(group.n_patients > 1 for group in audit.groups)
     if n_shared:
         words = count_words(n_shared, "group of copies stands", "groups of copies stand")
