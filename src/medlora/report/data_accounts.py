@@ -27,12 +27,21 @@ def tell_source(content: ReportContent) -> str:
     return f"One data set, {name}{': ' if parts else ''}{'; '.join(parts)}."
 
 
+def list_splits(content: ReportContent) -> list[str]:
+    """The splits that have images, in the order in which they are used."""
+    order = ["train", "val", "test"]
+    found = read_mapping(read_mapping(content.card, "data"), "n_images")
+    return sorted(found, key=lambda split: order.index(split) if split in order else len(order))
+
+
 def tell_numbers(content: ReportContent) -> str:
     """How many images each split has, and of how many patients."""
     data = read_mapping(content.card, "data")
     found = read_mapping(content.facts, "splits")
     parts = []
-    for split, n_images in read_mapping(data, "n_images").items():
+    totals = read_mapping(data, "n_images")
+    for split in list_splits(content):
+        n_images = totals[split]
         if not isinstance(n_images, int):
             continue
         own = read_mapping(found, split)
@@ -85,7 +94,7 @@ def tell_partition(content: ReportContent) -> str:
     if "seed" not in training:
         return ""
     return (
-        f"{tell_numbers(content)}. Splits that the data state are kept. Where they state none, "
+        "Splits that the data state are kept. Where they state none, "
         f"images are shared out class by class by a draw with seed {training['seed']} "
         f"({_percent(training.get('val_fraction'))} for validation, "
         f"{_percent(training.get('test_fraction'))} for testing); images of one patient and "
@@ -116,10 +125,7 @@ def tell_disjointness(content: ReportContent) -> str:
     if copies is None:
         return level
     if copies:
-        return (
-            f"{level} {format_count(copies)} {'group' if copies == 1 else 'groups'} of identical "
-            f"files {'lies' if copies == 1 else 'lie'} across splits."
-        )
+        return f"{level} Groups of identical files that lie across splits: {format_count(copies)}."
     return f"{level} No two splits share a file with the same bytes."
 
 
@@ -130,13 +136,12 @@ def tell_duplicates(content: ReportContent) -> str:
         return ""
     if not found.get("n_groups"):
         return "No two files have the same bytes."
-    words = (
-        f"{format_count(found['n_groups'])} groups of identical files, with "
-        f"{format_count(found['n_images'])} images; {format_count(found['n_across'])} of these "
-        "groups lie across splits"
+    return (
+        f"Groups of identical files: {format_count(found['n_groups'])}, with "
+        f"{format_count(found['n_images'])} images. Groups across splits: "
+        f"{format_count(found['n_across'])}. Groups whose labels differ: "
+        f"{format_count(found['n_conflicting'])}."
     )
-    conflicts = found.get("n_conflicting", 0)
-    return f"{words}, and in {format_count(conflicts)} of them the labels differ."
 
 
 def tell_counts(content: ReportContent) -> str:
@@ -147,8 +152,8 @@ def tell_counts(content: ReportContent) -> str:
         + ", ".join(
             f"{clean_text(name)} {format_count(n)}" for name, n in own.items() if isinstance(n, int)
         )
-        for split, own in counts.items()
-        if isinstance(own, Mapping)
+        for split in list_splits(content)
+        if isinstance(own := counts.get(split), Mapping)
     )
 
 

@@ -23,7 +23,7 @@ from medlora.report.wording import clean_text
 # An underscore inside a word means nothing in Markdown; names of networks are full of them.
 _MARKS = re.compile(r"([\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=#|\w+;))")
 # What would begin a heading, a list or a rule at the head of a line.
-_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)]))")
+_BEGINNING = re.compile(r"^([#+=-]|\d+(?=[.)](\s|$)))")
 _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg"}
 
 

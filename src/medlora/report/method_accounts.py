@@ -137,7 +137,7 @@ def tell_thresholds(content: ReportContent) -> str:
         else _THRESHOLDS.get(str(training.get("thresholds")), "stored in the task file")
     )
     pairs = ", ".join(
-        f"{clean_text(name)} {format_value(value)}"
+        f"{clean_text(name)}: {format_value(value)}"
         for name, value in zip(content.classes, thresholds, strict=False)
     )
     return f"A probability for each class, and a decision by thresholds that were {rule}: {pairs}."

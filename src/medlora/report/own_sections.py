@@ -58,7 +58,7 @@ def _tabulate_counts(content: ReportContent) -> Table:
     counts = read_mapping(record, "counts")
     totals = read_mapping(record, "n_images")
     facts = read_mapping(content.facts, "splits")
-    splits = list(totals)
+    splits = data.list_splits(content)
     rows = [
         (clean_text(name), *(_count(read_mapping(counts, split).get(name)) for split in splits))
         for name in content.classes

@@ -131,7 +131,7 @@ def _limit_validity(content: ReportContent) -> Iterator[str]:
     if content.evaluation_unseen is not None:
         n_seen = content.evaluation["n_images"] - content.evaluation_unseen["n_images"]
         yield (
-            f"{format_count(n_seen)} of the {tell_split(content)} images are byte for byte among "
+            f"Of the {tell_split(content)} images, {format_count(n_seen)} are byte for byte among "
             "the training or validation images; the scores without them stand beside the others."
         )
 
@@ -145,9 +145,8 @@ def _limit_size(content: ReportContent) -> Iterator[str]:
         width = interval.high - interval.low
         name = name_measure(key) if key == "auroc" else name_measure(key).lower()
         yield (
-            f"{n_images} {tell_split(content)} images leave {name} uncertain by "
-            f"{width:.3f} ({format_bounds(interval).replace('–', ' to ')}): smaller differences "
-            "between methods cannot be seen in these scores."
+            f"{n_images} {tell_split(content)} images leave {name} open within an interval "
+            f"{width:.3f} wide ({format_bounds(interval).replace('–', ' to ')})."
         )
     counts = [
         (count, clean_text(name))
@@ -181,9 +180,9 @@ def _limit_data(content: ReportContent) -> Iterator[str]:
         )
     if content.facts.get("n_patients_across"):
         n_across = format_count(content.facts["n_patients_across"])
-        yield f"{n_across} patients have images in several splits, which makes scores flatter."
+        yield f"Patients with images in several splits, which makes scores flatter: {n_across}."
     if content.n_skipped:
-        yield f"{format_count(content.n_skipped)} unreadable images were left out."
+        yield f"Unreadable images that were left out: {format_count(content.n_skipped)}."
     n_val = read_mapping(data, "n_images").get("val")
     if isinstance(n_val, int) and n_val < 200 and content.split == "test":
         yield (

@@ -104,8 +104,8 @@ def test_the_data_card_counts_classes_patients_and_copies(real_content: ReportCo
         "By patient: no patient is in two splits. No two splits share a file with the same bytes."
     )
     assert entries["identical files"] == (
-        "1 groups of identical files, with 2 images; 0 of these groups lie across splits, and in "
-        "1 of them the labels differ."
+        "Groups of identical files: 1, with 2 images. Groups across splits: 0. Groups whose labels "
+        "differ: 1."
     )
     assert "224 × 224 pixels" in entries["preprocessing"]
     assert "Contrast is raised by clahe." in entries["preprocessing"]
@@ -125,7 +125,7 @@ def test_the_method_names_network_adapter_training_and_choice(real_content: Repo
         "The epoch with the best AUROC on 126 validation images; epoch 5 was kept. The test images "
         "had no part in it."
     )
-    assert "largest sum of sensitivity and specificity: glioma 0.25," in entries["output"]
+    assert "largest sum of sensitivity and specificity: glioma: 0.25," in entries["output"]
     assert entries["unequal classes"].startswith("For classes of unequal size, the loss weighs")
 
 
@@ -141,15 +141,17 @@ def limits(content: ReportContent) -> str:
 def test_limits_give_the_width_of_the_interval(real_content: ReportContent) -> None:
     interval = real_content.evaluation["overall"]["accuracy"]
     width = interval["high"] - interval["low"]
-    assert f"60 test images leave accuracy uncertain by {width:.3f}" in limits(real_content)
+    assert f"60 test images leave accuracy open within an interval {width:.3f} wide" in limits(
+        real_content
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"split": "val"}, "There is no test split"),
-        ({"n_skipped": 3}, "3 unreadable images were left out."),
-        ({"facts": {"n_patients_across": 4}}, "4 patients have images in several splits"),
+        ({"n_skipped": 3}, "Unreadable images that were left out: 3."),
+        ({"facts": {"n_patients_across": 4}}, "in several splits, which makes scores flatter: 4."),
     ],
 )
 def test_limits_are_named_where_they_are_there(
@@ -185,7 +187,7 @@ def test_limits_follow_from_the_card(
 def test_images_seen_in_training_and_absent_classes_are_limits(
     full_content: ReportContent, label_content: ReportContent
 ) -> None:
-    assert "20 of the test images are byte for byte among" in limits(full_content)
+    assert "Of the test images, 20 are byte for byte among" in limits(full_content)
     assert "No image of finding 13: nothing is known" in limits(label_content)
     assert "less than 30 images is hardly known" in limits(full_content)
 
