@@ -123,6 +123,7 @@ def _describe_checklist(content: ReportContent, name: ChecklistName) -> Section:
         ("Item", "Topic", "Answer"),
         tuple((each.item.number, each.item.topic, each.text) for each in answers),
         n_text_columns=3,
+        widths=(0.06, 0.24, 0.7),
     )
     intro = (
         f"{checklist.source}. Topics are in words of our own; an article needs the checklist "

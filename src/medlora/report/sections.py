@@ -76,18 +76,26 @@ class Table:
         rows: Cells of each row, as many as there are columns.
         n_text_columns: So many columns from the left hold text; the others hold numbers and are
             set to the right.
+        widths: Share of the page's width of each column, in (0, 1); none to let the text decide.
 
     Raises:
-        SettingsError: A row has more or fewer cells than there are columns.
+        SettingsError: A row has more or fewer cells than there are columns, or the widths are not
+            one for each column.
     """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     n_text_columns: int = 1
+    widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that every row fits the head."""
+        """Check that widths and every row fit the head."""
+        if self.widths and len(self.widths) != len(self.head):
+            raise SettingsError(
+                f"The table {self.caption!r} has {len(self.head)} columns and {len(self.widths)} "
+                "widths. Give one for each column, or none."
+            )
         for number, row in enumerate(self.rows):
             if len(row) != len(self.head):
                 raise SettingsError(

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "line", "circle"}
+VOID = {"meta", "img", "br", "line", "circle", "col"}
 EVIL = "<script>alert('x')</script>"
 
 

@@ -18,6 +18,11 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         Table("Ages", ("age", "n"), (("young", "3"), ("old",)))
 
 
+def test_a_column_has_a_width_of_its_own_or_none_has() -> None:
+    with pytest.raises(SettingsError, match="has 2 columns and 1 widths"):
+        Table("Ages", ("age", "n"), (), widths=(0.5,))
+
+
 def test_pictures_are_known_by_their_first_bytes() -> None:
     assert Picture(PNG, "a").media_type == "image/png"
     assert Picture(JPEG, "b").media_type == "image/jpeg"
