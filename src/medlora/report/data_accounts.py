@@ -147,7 +147,7 @@ def tell_duplicates(content: ReportContent) -> str:
 def tell_counts(content: ReportContent) -> str:
     """How many images of each class each split has, in one sentence."""
     counts = read_mapping(read_mapping(content.card, "data"), "counts")
-    return "; ".join(
+    sentence = "; ".join(
         f"{SPLIT_WORDS.get(split, split)}: "
         + ", ".join(
             f"{clean_text(name)} {format_count(n)}" for name, n in own.items() if isinstance(n, int)
@@ -155,6 +155,7 @@ def tell_counts(content: ReportContent) -> str:
         for split in list_splits(content)
         if isinstance(own := counts.get(split), Mapping)
     )
+    return f"{sentence}." if sentence else ""
 
 
 def tell_sizes(content: ReportContent) -> str:

@@ -202,5 +202,5 @@ def tell_file(content: ReportContent) -> str:
         return ""
     return (
         "The run folder holds the task file, every image's split and digest, all answers, and "
-        f"the command: {clean_text(content.command)}"
+        f"the command “{clean_text(content.command)}”."
     )

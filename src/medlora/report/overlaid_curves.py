@@ -1,6 +1,7 @@
 """ROC curves of several methods on the same images, a panel for each class."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 MAX_METHODS = len(LINE_COLOURS)
 MAX_PANELS = 12
 # Lines differ in their dashes as well, for readers and printers without colour.
-_LINES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
+_LINES: tuple[Literal["-"] | tuple[float, tuple[float, ...]], ...] = (
     "-",
     (0, (4, 1.5)),
     (0, (1.2, 1.2)),

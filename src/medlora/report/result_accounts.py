@@ -57,7 +57,7 @@ def tell_classes_found(content: ReportContent) -> str:
             for word, key in (("sensitivity", "recall"), ("specificity", "specificity"))
         ]
         parts.append(f"{clean_text(name)}: {', '.join(figures)}")
-    return "; ".join(parts)
+    return f"{'; '.join(parts)}."
 
 
 def _quote(estimate: object) -> str:
