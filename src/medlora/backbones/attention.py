@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 # The scores of some images at a time, in float32, should stay in a core's own cache.
 _CACHE_BYTES = 4 * 2**20
+IS_WATCHED: Final[ContextVar[bool]] = ContextVar("medlora_attention_is_watched", default=False)
+"""Whether someone takes gradients of attention's probabilities, which are never formed here."""
 
 
 class FasterAttentionGradient(TorchFunctionMode):
@@ -94,6 +97,7 @@ def _applies(
     plain = attn_mask is None and dropout_p == 0 and not is_causal and not enable_gqa
     return (
         plain
+        and not IS_WATCHED.get()
         and torch.is_grad_enabled()
         and any(tensor.requires_grad for tensor in tensors)
         and all(

@@ -36,6 +36,9 @@ class FamilyRule:
             answer of the one before; what comes before the first of them is part of the chain.
         channels_last: Whether it computes faster on images whose channels vary fastest in
             memory, as networks of convolutions do: a fifth, measured on a processor with bf16.
+        map_layer: Pattern of the layers whose last one, poolings apart, holds the last feature
+            maps; none where the network has tokens in place of maps.
+        maps_end_in_channels: Whether these maps are (image, height, width, channel).
     """
 
     name: str
@@ -43,6 +46,8 @@ class FamilyRule:
     targets: dict[str, tuple[str, ...]]
     chain: tuple[str, ...]
     channels_last: bool = False
+    map_layer: str | None = None
+    maps_end_in_channels: bool = False
 
 
 FAMILIES = (
@@ -73,6 +78,8 @@ FAMILIES = (
             "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
         },
         chain=("layers.*.blocks.*",),
+        map_layer="norm",
+        maps_end_in_channels=True,
     ),
     FamilyRule(
         "swinv2",
@@ -84,6 +91,8 @@ FAMILIES = (
             "mlp": ("layers.*.mlp.fc1", "layers.*.mlp.fc2"),
         },
         chain=("layers.*.blocks.*",),
+        map_layer="norm",
+        maps_end_in_channels=True,
     ),
     FamilyRule(
         "convnext",
@@ -95,6 +104,7 @@ FAMILIES = (
         },
         chain=("stages.*.blocks.*",),
         channels_last=True,
+        map_layer="stages",
     ),
     FamilyRule(
         "vgg",
@@ -102,6 +112,7 @@ FAMILIES = (
         {"default": ("features.*",), "conv": ("features.*",), "fc": ("pre_logits.fc*",)},
         chain=("features.*", CONNECTED),
         channels_last=True,
+        map_layer="features.*",
     ),
     FamilyRule(
         "resnet",
@@ -109,6 +120,7 @@ FAMILIES = (
         {"default": ("layer*.conv?",), "conv": ("layer*.conv?",)},
         chain=("layer*.*",),
         channels_last=True,
+        map_layer="layer4",
     ),
     FamilyRule(
         "densenet",
@@ -119,6 +131,7 @@ FAMILIES = (
         },
         chain=("features.*",),
         channels_last=True,
+        map_layer="features.norm5",
     ),
     FamilyRule(
         "efficientnet",
@@ -131,6 +144,7 @@ FAMILIES = (
         },
         chain=("blocks.*.*",),
         channels_last=True,
+        map_layer="bn2",
     ),
 )
 

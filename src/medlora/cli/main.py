@@ -17,6 +17,7 @@ from medlora.cli import (
     compare,
     demo,
     evaluate,
+    explain,
     features,
     phantoms,
     predict,
@@ -55,6 +56,7 @@ app.command("evaluate")(evaluate.evaluate_task_file)
 app.command("compare")(compare.compare_runs)
 app.command("report")(report.rebuild_report)
 app.command("predict")(predict.predict_files)
+app.command("explain")(explain.explain_answers)
 app.command("show")(show.show_task)
 app.command("phantoms")(phantoms.draw_phantoms)
 app.command("demo")(demo.run_demo)

@@ -1,10 +1,7 @@
 """`medlora predict`: answers for images, in their order, from one task or from many."""
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +15,7 @@ from medlora.cli.answer_files import (
     list_reservations,
     spell_location,
 )
+from medlora.cli.image_list import STANDARD_INPUT, list_cases, list_images
 from medlora.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from medlora.runs.banking import OpenedBank
     from medlora.runs.mixed import RoutedPrediction
     from medlora.runs.prediction import Prediction
-
-STANDARD_INPUT = "-"
 
 
 def predict_files(
@@ -124,7 +120,7 @@ def _predict_one(
     )
     channels = opened.card.preprocessing.channels
     source, locations, total = (
-        _list_cases(paths[1:], channels) if channels else _list_images(paths[1:])
+        list_cases(paths[1:], channels) if channels else list_images(paths[1:])
     )
     classes = opened.card.classes
 
@@ -183,14 +179,14 @@ def _list_questions(
         if not paths:
             raise SettingsError("Give images, or a table of images and tasks with --route.")
         bank.verify()
-        source, locations, total = _list_images(paths)
+        source, locations, total = list_images(paths)
         names = bank.names
         return source, ((location, names) for location in locations), total
     routes = read_routes(route)
     if paths:
         if STANDARD_INPUT in paths:
             raise SettingsError("--route lists the images: - cannot be given beside it.")
-        _, chosen, _ = _list_images(paths)
+        _, chosen, _ = list_images(paths)
         routes = routes.choose(tuple(chosen))
     bank.verify(tuple(dict.fromkeys(name for names in routes.tasks for name in names)))
     questions = zip(routes.locations, routes.tasks, strict=True)
@@ -271,39 +267,3 @@ def _report(n_good: int, n_bad: int, n_reserved: int) -> None:
         raise DataError("There is no image to predict: standard input names none.")
     if not n_good:
         raise DataError("No image could be read; each answer says why.")
-
-
-def _list_cases(
-    paths: list[str], channels: tuple[str, ...]
-) -> tuple["ImageSource", Iterator[str], int | None]:
-    """The cases of a manifest whose columns name the series of each."""
-    from medlora.data.manifest import open_source
-    from medlora.data.rows import read_rows
-    from medlora.errors import SettingsError
-
-    manifest = Path(paths[0])
-    if len(paths) > 1 or manifest.suffix.lower() not in (".csv", ".parquet"):
-        raise SettingsError(
-            "The task takes several series of each case: give one .csv or .parquet manifest with "
-            f"the columns {', '.join(channels)}, not {', '.join(paths[:3])}."
-        )
-    rows = read_rows(manifest, channels)
-    source = open_source(rows, manifest.parent, channels)
-    return source, iter(row.values["path"] for row in rows), len(rows)
-
-
-def _list_images(images: list[str]) -> tuple["ImageSource", Iterator[str], int | None]:
-    """Where the images are, which, and how many (None where it is not known beforehand)."""
-    from medlora.data.listing import expand_frames, list_images
-    from medlora.data.source import FolderSource
-    from medlora.errors import SettingsError
-
-    if STANDARD_INPUT not in images:
-        source, locations = list_images([Path(image) for image in images])
-        return source, iter(locations), len(locations)
-    if len(images) > 1:
-        raise SettingsError("- stands for all images: give no paths beside it.")
-    source = FolderSource(Path())
-    lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
-    frames = (expand_frames(line, source) for line in lines if line)
-    return source, chain.from_iterable(frames), None

@@ -1,7 +1,6 @@
 """From the bytes of a picture to the backbone's input: decode, prepare, normalise."""
 
 import io
-import math
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medlora.data.contrast import enhance_contrast
 from medlora.data.dicom import DICOM_SUFFIXES, decode_dicom, has_preamble, starts_with_element
+from medlora.data.geometry import crop_or_pad, find_resized_size
 from medlora.data.luminance import measure_luminance
 from medlora.data.picture import PICTURE_MAGIC, as_rgb, decode_picture
 from medlora.data.series import holds_series, unpack_series
@@ -101,11 +101,11 @@ def prepare_image(
         return _prepare_series(pixels, preprocessing)
     stepped = apply_steps(pixels, preprocessing.steps)
     image = Image.fromarray(enhance_contrast(stepped, preprocessing.contrast))
-    height, width = _resized_size((image.height, image.width), preprocessing)
+    height, width = find_resized_size((image.height, image.width), preprocessing)
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), _FILTERS[preprocessing.interpolation])
     fill = border_colour(preprocessing)
-    cropped = _crop_or_pad(np.asarray(image), preprocessing.size, fill)
+    cropped = crop_or_pad(np.asarray(image), preprocessing.size, fill)
     return np.ascontiguousarray(cropped.transpose(2, 0, 1))
 
 
@@ -217,37 +217,3 @@ def _explain(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "the image is truncated, or has no such frame"
     return f"it cannot be decoded ({error or type(error).__name__})"
-
-
-def _resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """Height and width before the crop; the roundings are those of timm and torchvision."""
-    height, width = size
-    target_height, target_width = (
-        math.floor(side / preprocessing.crop_fraction) for side in preprocessing.size
-    )
-    if preprocessing.crop_mode == "squash":
-        return target_height, target_width
-    if preprocessing.crop_mode == "center" and target_height == target_width:
-        if width <= height:
-            return int(target_height * height / width), target_width
-        return target_height, int(target_height * width / height)
-    ratios = (height / target_height, width / target_width)
-    ratio = max(ratios) if preprocessing.crop_mode == "border" else min(ratios)
-    return max(round(height / ratio), 1), max(round(width / ratio), 1)
-
-
-def _crop_or_pad(
-    pixels: npt.NDArray[np.uint8], size: tuple[int, int], fill: tuple[int, ...]
-) -> npt.NDArray[np.uint8]:
-    """The middle of (height, width, 3), with `fill` around it where it is too small."""
-    result = np.empty((*size, 3), dtype=np.uint8)
-    result[:] = fill
-    taken, placed = [], []
-    for side, target in zip(pixels.shape[:2], size, strict=True):
-        start = round((side - target) / 2) if side > target else 0
-        offset = (target - side) // 2 if side < target else 0
-        length = min(side, target)
-        taken.append(slice(start, start + length))
-        placed.append(slice(offset, offset + length))
-    result[tuple(placed)] = pixels[tuple(taken)]
-    return result

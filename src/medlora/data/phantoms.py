@@ -32,6 +32,8 @@ SIZES: Final = (128, 144, 160, 176, 192)
 MARK: Final = "SYNTHETIC"
 MARK_BOX: Final = (12, 54)
 """Height and width of the mark in the top left corner, in pixels."""
+VISIBLE: Final = 0.05
+"""Change of the signal, which is about 0 to 1, above which a lesion can be seen in noise."""
 README: Final = """\
 SYNTHETIC IMAGES - NOT FOR DIAGNOSIS
 
@@ -65,6 +67,24 @@ def draw_phantom(kind: str, rng: np.random.Generator, size: int = 160) -> npt.ND
         >>> draw_phantom("no-lesion", np.random.default_rng(0)).shape
         (160, 160)
     """
+    pixels, _ = draw_marked_phantom(kind, rng, size)
+    return pixels
+
+
+def draw_marked_phantom(
+    kind: str, rng: np.random.Generator, size: int = 160
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Draw one synthetic slice, and tell where its lesion lies.
+
+    The arguments and the slice are those of `draw_phantom`.
+
+    Returns:
+        Grey values, uint8 (height, width); and of the same shape where something was painted that
+        can be seen: the mass itself, its oedema and its tail. Nowhere in "no-lesion".
+
+    Raises:
+        SettingsError: The kind is unknown, or the size too small for the mark to fit.
+    """
     if kind not in PHANTOM_CLASSES:
         raise SettingsError(
             f"A phantom's kind is one of {', '.join(PHANTOM_CLASSES)}, not {kind!r}. Choose one."
@@ -76,16 +96,19 @@ def draw_phantom(kind: str, rng: np.random.Generator, size: int = 160) -> npt.ND
     weights = (0.0, 0.40, 0.30, 0.30) if kind == "pituitary-like" else (0.46, 0.12, 0.21, 0.21)
     head = draw_head(rng, size, PLANES[rng.choice(len(PLANES), p=weights)])
     signals = draw_signals(rng)
+    lesion_mask = np.zeros((size, size), dtype=np.bool_)
     if kind == "no-lesion":
         image = draw_slice(rng, head, signals)
     else:
         lesion = place_lesion(kind, rng, head)
         image = draw_slice(rng, head, signals, lesion.push(rng))
+        healthy = image.copy()
         draw_lesion(image, lesion, rng, head, signals)
+        lesion_mask = np.abs(image - healthy) > VISIBLE
     pixels = acquire(image, rng)
     mark = render_mark()
     pixels[: mark.shape[0], : mark.shape[1]] = mark
-    return pixels
+    return pixels, lesion_mask
 
 
 def acquire(signal: Field, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from medlora.data.phantoms import (
     MARK_BOX,
     PHANTOM_CLASSES,
     SIZES,
+    draw_marked_phantom,
     draw_phantom,
     encode_phantom,
     write_phantoms,
@@ -156,3 +157,36 @@ def test_requests_outside_the_range_are_refused(tmp_path: Path) -> None:
 def test_importing_phantoms_does_not_import_torch() -> None:
     command = "import sys, medlora.data.phantoms; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", PHANTOM_CLASSES)
+def test_a_lesion_lies_where_it_is_said_to_lie(kind: str) -> None:
+    shares = []
+    for index in range(6):
+        rng = [np.random.default_rng([7, index]) for _ in range(2)]
+        pixels, lesion = draw_marked_phantom(kind, rng[0], 160)
+        np.testing.assert_array_equal(pixels, draw_phantom(kind, rng[1], 160))
+        assert lesion.shape == pixels.shape
+        shares.append(lesion.mean())
+    if kind == "no-lesion":
+        assert max(shares) == 0
+    else:
+        assert min(shares) > 0.001
+        assert max(shares) < 0.4
+
+
+def test_the_mask_of_a_lesion_is_where_the_picture_changes() -> None:
+    """Without its lesion the same head looks alike outside of the mask, and not inside."""
+    import medlora.data.phantoms as phantoms
+
+    drawn = []
+    for draw in (phantoms.draw_lesion, lambda *arguments: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(phantoms, "draw_lesion", draw)
+            patch.setattr(phantoms, "acquire", lambda image, rng: (255 * image).astype(np.uint8))
+            drawn.append(draw_marked_phantom("meningioma-like", np.random.default_rng(3), 160))
+    (ill, lesion), (healthy, nothing) = drawn
+    change = np.abs(ill.astype(int) - healthy)
+    assert not nothing.any()
+    assert change[lesion].min() >= 0.05 * 255 - 1
+    assert change[~lesion].max() <= 0.05 * 255 + 1
