@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
-from medlora.compare.auroc import estimate_variance, logit_interval, trace_auroc
+from medlora.compare.auroc import estimate_variance, logit_interval
 from medlora.compare.multiple import adjust_holm
-from medlora.compare.paired import CONFIDENCE, MethodAnswers, PairComparison, compare_pair
+from medlora.compare.paired import (
+    CONFIDENCE,
+    MethodAnswers,
+    MethodAuroc,
+    PairComparison,
+    compare_pair,
+)
 from medlora.compare.verdict import judge_pair
 from medlora.errors import DataError, SettingsError
 from medlora.evaluate.inputs import Bools, Integers
@@ -108,6 +112,7 @@ def compare_methods(
     names = [method.name for method in methods]
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(f"Two methods of different names are needed to compare; there are {names}.")
+    aurocs = {method.name: MethodAuroc.of(method, targets, group_numbers) for method in methods}
     pairs = [
         compare_pair(
             first,
@@ -117,6 +122,7 @@ def compare_methods(
             group_numbers=group_numbers,
             n_resamples=n_resamples,
             seed=seed,
+            aurocs=(aurocs[first.name], aurocs[second.name]),
         )
         for first, second in combinations(methods, 2)
     ]
@@ -126,7 +132,9 @@ def compare_methods(
         n_images=len(targets),
         n_groups=n_groups,
         margin=margin,
-        methods=tuple(_score_method(method, targets, group_numbers) for method in methods),
+        methods=tuple(
+            _score_method(name, traced, group_numbers) for name, traced in aurocs.items()
+        ),
         pairs=tuple(pairs),
         p_values=tuple(p_values),
         verdicts=tuple(
@@ -138,17 +146,14 @@ def compare_methods(
     )
 
 
-def _score_method(method: MethodAnswers, targets: Bools, group_numbers: Integers) -> MethodScore:
-    traced = [trace_auroc(each, targets, group_numbers) for each in method.probabilities]
-    values = np.array([each.value for each in traced])
-    influence = np.mean([each.images for each in traced], axis=0)
-    value = float(values.mean())
-    interval = logit_interval(value, estimate_variance(influence, group_numbers), CONFIDENCE)
+def _score_method(name: str, traced: MethodAuroc, group_numbers: Integers) -> MethodScore:
+    value = float(traced.values.mean())
+    interval = logit_interval(value, estimate_variance(traced.images, group_numbers), CONFIDENCE)
     return MethodScore(
-        name=method.name,
-        n_seeds=len(values),
+        name=name,
+        n_seeds=len(traced.values),
         auroc=value,
         low=interval[0] if interval else None,
         high=interval[1] if interval else None,
-        seeds_deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
+        seeds_deviation=float(traced.values.std(ddof=1)) if len(traced.values) > 1 else None,
     )

@@ -32,6 +32,44 @@ class MethodAnswers:
     decisions: tuple[Bools, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class MethodAuroc:
+    """A method's mean AUROC with each seed, and how far each image moves the mean over seeds.
+
+    Attributes:
+        values: (seed,), in [0, 1].
+        images: (image,), influences as of `AurocInfluence`.
+    """
+
+    values: Floats
+    images: Floats
+
+    @classmethod
+    def of(cls, method: MethodAnswers, targets: Bools, group_numbers: Integers) -> "MethodAuroc":
+        """Trace the AUROC of every seed.
+
+        Args:
+            method: The answers.
+            targets: (image, class), booleans.
+            group_numbers: (image,), each image's patient as a number from 0.
+
+        Raises:
+            DataError: The answers are not about these images and classes.
+            UndefinedMetricError: There is no AUROC on these images.
+        """
+        for probabilities in method.probabilities:
+            if probabilities.shape != targets.shape:
+                raise DataError(
+                    f"{method.name} answered {probabilities.shape} (images, classes), and there "
+                    f"are {targets.shape}. Compare on the same images."
+                )
+        traced = [trace_auroc(each, targets, group_numbers) for each in method.probabilities]
+        return cls(
+            np.array([each.value for each in traced]),
+            np.mean([each.images for each in traced], axis=0),
+        )
+
+
 @dataclass(frozen=True)
 class Difference:
     """A measure of the first method less that of the second.
@@ -103,6 +141,7 @@ def compare_pair(
     group_numbers: Integers,
     n_resamples: int = 1000,
     seed: int = 0,
+    aurocs: tuple[MethodAuroc, MethodAuroc] | None = None,
 ) -> PairComparison:
     """Compare two methods on the same images.
 
@@ -117,18 +156,15 @@ def compare_pair(
         group_numbers: (image,), each image's patient as a number from 0.
         n_resamples: Bootstrap resamples.
         seed: Of the resampling.
+        aurocs: Of both methods, where they are known already.
 
     Raises:
         DataError: The methods did not answer the same number of images and classes.
         UndefinedMetricError: There is no AUROC on these images.
     """
-    for method in (first, second):
-        for probabilities in method.probabilities:
-            if probabilities.shape != targets.shape:
-                raise DataError(
-                    f"{method.name} answered {probabilities.shape} (images, classes), and there "
-                    f"are {targets.shape}. Compare on the same images."
-                )
+    if aurocs is None:
+        one, other = (MethodAuroc.of(each, targets, group_numbers) for each in (first, second))
+        aurocs = (one, other)
     exact = [
         [(decisions == targets).all(axis=1) for decisions in method.decisions]
         for method in (first, second)
@@ -136,7 +172,7 @@ def compare_pair(
     return PairComparison(
         first=first.name,
         second=second.name,
-        auroc=_compare_auroc(first, second, targets, group_numbers),
+        auroc=_compare_auroc(aurocs, group_numbers),
         differences=_bootstrap(
             (first, second), targets, multi_label, group_numbers, n_resamples, seed
         ),
@@ -145,19 +181,14 @@ def compare_pair(
 
 
 def _compare_auroc(
-    first: MethodAnswers, second: MethodAnswers, targets: Bools, group_numbers: Integers
+    aurocs: tuple[MethodAuroc, MethodAuroc], group_numbers: Integers
 ) -> AurocDifference:
-    values, influences, seeds_variance = [], [], 0.0
-    seeds_known = True
-    for method in (first, second):
-        traced = [trace_auroc(each, targets, group_numbers) for each in method.probabilities]
-        own = np.array([each.value for each in traced])
-        values.append(float(own.mean()))
-        influences.append(np.mean([each.images for each in traced], axis=0))
-        if len(own) > 1:
-            seeds_variance += float(own.var(ddof=1)) / len(own)
-        else:
-            seeds_known = False
+    values = [float(each.values.mean()) for each in aurocs]
+    influences = [each.images for each in aurocs]
+    seeds_known = all(len(each.values) > 1 for each in aurocs)
+    seeds_variance = sum(
+        float(each.values.var(ddof=1)) / len(each.values) for each in aurocs if len(each.values) > 1
+    )
     variance = estimate_variance(influences[0] - influences[1], group_numbers)
     # Over the same images: the influence of each on the difference.
     total = variance + seeds_variance
