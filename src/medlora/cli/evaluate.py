@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medlora.cli.subgroups import print_subgroups
 from medlora.cli.terminal import (
     BatchOption,
     CacheOption,
@@ -36,6 +37,13 @@ def evaluate_task_file(
     ] = None,
     weights: WeightsOption = None,
     group_by: GroupOption = None,
+    subgroups: Annotated[
+        str,
+        typer.Option(
+            help="Manifest columns, comma-separated, whose groups are scored apart: "
+            "sex,view,age:0-40-60-120. Numbers are cut at the bounds behind the colon."
+        ),
+    ] = "",
     skip_unreadable: SkipOption = False,
     n_resamples: Annotated[
         int, typer.Option("--resamples", min=0, help="Bootstrap resamples of patients.")
@@ -48,6 +56,7 @@ def evaluate_task_file(
 ) -> None:
     """Score a task on labelled images, every measure with a 95 % bootstrap interval."""
     from medlora.errors import SettingsError
+    from medlora.evaluate.grouping import parse_columns
     from medlora.runs.evaluation import evaluate_task
     from medlora.runs.folder import write_json
     from medlora.runs.opened import open_task
@@ -56,6 +65,7 @@ def evaluate_task_file(
 
     if split not in ("train", "val", "test", "all"):
         raise SettingsError(f"--split must be train, val, test or all, not {split!r}.")
+    columns = parse_columns(subgroups)
     opened = open_task(
         task,
         weights=weights,
@@ -72,6 +82,7 @@ def evaluate_task_file(
             skip_unreadable=skip_unreadable,
             batch_size=batch_size,
             n_resamples=n_resamples,
+            subgroups=columns,
             progress=progress,
         )
     scores = result.scores
@@ -83,6 +94,8 @@ def evaluate_task_file(
     print_operating_point(scores.operating_point)
     if scores.unseen is not None:
         print_scores(scores.unseen.to_dict(), "Those not seen in training")
+    for groups in result.subgroups:
+        print_subgroups(groups.to_dict(), f"By {groups.column}")
     if json_file is not None:
         content = {
             "task": opened.card.name,
@@ -93,6 +106,8 @@ def evaluate_task_file(
             **scores.to_dict(),
             "warnings": warnings,
         }
+        if result.subgroups:
+            content["subgroups"] = [groups.to_dict() for groups in result.subgroups]
         write_json(json_file, content)
     if csv_file is not None:
         write_atomically(csv_file, format_predictions(result.data.table, scores))

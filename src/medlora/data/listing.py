@@ -1,8 +1,8 @@
 """What a folder, manifest or array file says about its images, before anything is checked."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -32,6 +32,7 @@ class Listing:
         multi_label: Whether an image may belong to none or to several of the classes.
         source: Reads the locations.
         classes: All classes in order, where the data state them apart from the labels.
+        columns: Other columns of a manifest that were asked for, by name: a value for each image.
     """
 
     locations: tuple[str, ...]
@@ -41,6 +42,7 @@ class Listing:
     multi_label: bool
     source: ImageSource
     classes: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def is_image_file(path: Path) -> bool:

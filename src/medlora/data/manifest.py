@@ -36,7 +36,12 @@ class MixedSource:
         return self._arrays.setdefault(path, ArraySource(self.root / path)).read_bytes(inner)
 
 
-def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[str] = ()) -> Listing:
+def read_manifest(
+    path: Path,
+    group_by: str | None = None,
+    channels: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Listing:
     """List the images of a manifest.
 
     Its columns are `path`, relative to the manifest's folder or absolute, and either `label` or
@@ -48,6 +53,7 @@ def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[st
         group_by: Column to take for `patient`.
         channels: Columns of the series of a case, in place of `path`. A file of several frames
             stands for its first one there, or for that named by `#frame=3` behind it.
+        columns: Other columns to keep, each a text for every image, empty where it has none.
 
     Raises:
         DataError: The file cannot be read, lacks a column, or has a row that makes no sense.
@@ -55,12 +61,14 @@ def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[st
     rows = read_rows(path, channels)
     label_column, group_column = _find_columns(list(rows[0].values), path, group_by)
     multi_label = label_column == "labels"
+    _check_columns(columns, list(rows[0].values), path)
     check_unique(rows, path)
     source = open_source(rows, path.parent, channels)
     locations: list[str] = []
     labels: list[tuple[str, ...]] = []
     splits: list[str | None] = []
     patients: list[str | None] = []
+    kept: dict[str, list[str]] = {name: [] for name in columns}
     for row in rows:
         location = row.values["path"]
         frames = [location] if channels else expand_frames(location, source)
@@ -68,6 +76,8 @@ def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[st
         labels += [_read_labels(row, label_column, path)] * len(frames)
         splits += [_read_split(row, path)] * len(frames)
         patients += [row.values.get(group_column) or None] * len(frames)
+        for name, values in kept.items():
+            values += [row.values[name]] * len(frames)
     return Listing(
         locations=tuple(locations),
         labels=tuple(labels),
@@ -75,6 +85,7 @@ def read_manifest(path: Path, group_by: str | None = None, channels: Sequence[st
         patients=tuple(patients),
         multi_label=multi_label,
         source=source,
+        columns={name: tuple(values) for name, values in kept.items()},
     )
 
 
@@ -114,6 +125,15 @@ def _find_columns(names: list[str], path: Path, group_by: str | None) -> tuple[s
             f"{path} has no column '{group_by}' to group by; its columns are {', '.join(names)}."
         )
     return "labels" if "labels" in names else "label", group_by or "patient"
+
+
+def _check_columns(columns: Sequence[str], names: list[str], path: Path) -> None:
+    for name in columns:
+        if name not in names:
+            raise DataError(
+                f"{path} has no column '{name}'; its columns are {', '.join(names)}. Name one of "
+                "them."
+            )
 
 
 def _read_labels(row: Row, column: str, path: Path) -> tuple[str, ...]:

@@ -169,8 +169,9 @@ def format_split(
     has_patients = any(patient is not None for patient in table.patients)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    extra = more or {}
     columns = list(table.source.channels) if isinstance(table.source, SeriesSource) else ["path"]
+    kept = {name: values for name, values in table.columns.items() if name not in columns}
+    extra = kept | dict(more or {})
     writer.writerow(
         [*columns, label_column, "split", "sha256", *["patient"] * has_patients, *extra]
     )

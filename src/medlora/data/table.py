@@ -1,8 +1,8 @@
 """The table of labelled images that everything else starts from."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class ImageTable:
         patients: Patient, or other group, of each image; None where unknown.
         source: Reads the locations.
         name: Short name of the data, from their folder or file.
+        columns: Other columns of a manifest that were asked for, by name: a text for each image.
 
     Raises:
         ValueError: The attributes do not have one entry for each image.
@@ -45,15 +46,17 @@ class ImageTable:
     patients: tuple[str | None, ...]
     source: ImageSource
     name: str
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that everything has as many rows."""
         n_rows = {len(self.locations), len(self.targets), len(self.splits), len(self.patients)}
+        n_rows |= {len(values) for values in self.columns.values()}
         if len(n_rows) > 1 or self.targets.shape != (len(self.locations), len(self.classes)):
             raise ValueError(
                 f"A table of {len(self.locations)} images and {len(self.classes)} classes cannot "
-                f"have targets of shape {self.targets.shape}, {len(self.splits)} splits and "
-                f"{len(self.patients)} patients."
+                f"have targets of shape {self.targets.shape}, {len(self.splits)} splits, "
+                f"{len(self.patients)} patients, or columns of another length."
             )
 
     @property
@@ -81,6 +84,9 @@ class ImageTable:
             targets=self.targets[rows],
             splits=tuple(self.splits[row] for row in rows),
             patients=tuple(self.patients[row] for row in rows),
+            columns={
+                name: tuple(values[row] for row in rows) for name, values in self.columns.items()
+            },
         )
 
     def with_splits(self, splits: Sequence[str | None]) -> "ImageTable":
@@ -119,6 +125,7 @@ def read_table(
     group_by: str | None = None,
     classes: Sequence[str] | None = None,
     channels: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> ImageTable:
     """Read labelled images from a folder, a CSV or Parquet manifest, or a MedMNIST `.npz` file.
 
@@ -133,12 +140,13 @@ def read_table(
         classes: The classes to have, in this order, where a task has fixed them already. The
             data need not have images of all of them then.
         channels: A manifest's columns of the series of a case, in place of `path`.
+        columns: Other columns of a manifest to keep.
 
     Raises:
         DataError: There is nothing at the path, or it does not describe a usable set of
             labelled images.
     """
-    listing = _read_listing(path, group_by, channels)
+    listing = _read_listing(path, group_by, channels, columns)
     found = listing.classes or _sort_classes(listing)
     _check_classes(found, listing.multi_label, path, n_needed=2 if classes is None else 1)
     column = {name: number for number, name in enumerate(found)}
@@ -154,20 +162,28 @@ def read_table(
         patients=listing.patients,
         source=listing.source,
         name=path.resolve().name if path.is_dir() else path.stem,
+        columns=listing.columns,
     )
     return table if classes is None else table.align_classes(classes)
 
 
-def _read_listing(path: Path, group_by: str | None, channels: Sequence[str]) -> Listing:
+def _read_listing(
+    path: Path, group_by: str | None, channels: Sequence[str], columns: Sequence[str]
+) -> Listing:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DataError(f"There is nothing at {path}. Check the path.")
     if path.is_file() and suffix in (".csv", ".parquet"):
-        return read_manifest(path, group_by, channels)
+        return read_manifest(path, group_by, channels, columns)
     if channels:
         raise DataError(
             f"{path} has no columns {', '.join(channels)} for the series of each case. List them "
             "in a CSV manifest."
+        )
+    if columns:
+        raise DataError(
+            f"{path} has no columns such as {', '.join(columns)}. List its images in a CSV "
+            "manifest."
         )
     if group_by is not None:
         raise DataError(

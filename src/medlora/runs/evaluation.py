@@ -1,5 +1,6 @@
 """Score a task file on labelled images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError
+from medlora.evaluate.grouping import SubgroupColumn, check_columns
 from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import predict_rows
+from medlora.evaluate.subgroups import SubgroupScores, score_subgroups
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
 from medlora.runs.preparing import PreparedData, find_seen, prepare_table
@@ -19,11 +22,19 @@ from medlora.task.card import TaskCard
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """A task's scores, with the images that they are about."""
+    """A task's scores, with the images that they are about.
+
+    Attributes:
+        data: The images.
+        scores: The scores of one split, or of all.
+        split: Which.
+        subgroups: The scores of the groups that each column divides them into.
+    """
 
     data: PreparedData
     scores: Scores
     split: str
+    subgroups: tuple[SubgroupScores, ...] = ()
 
 
 def evaluate_task(
@@ -36,6 +47,7 @@ def evaluate_task(
     skip_unreadable: bool = False,
     batch_size: int = 32,
     n_resamples: int = 1000,
+    subgroups: Sequence[SubgroupColumn] = (),
     progress: Progress = silent,
 ) -> TaskEvaluation:
     """Score a task on the images of one split, or on all.
@@ -52,17 +64,21 @@ def evaluate_task(
         skip_unreadable: Leave unreadable images out.
         batch_size: Images at a time.
         n_resamples: Bootstrap resamples.
+        subgroups: Manifest columns; each divides the images into groups that are scored apart.
         progress: Told of every step.
 
     Raises:
-        DataError: The split is empty, or the data have a class that the task does not know.
+        DataError: The split is empty, the data have a class that the task does not know, or lack
+            a column.
     """
     card = task.card
+    check_columns(subgroups, group_by)
     table = read_table(
         path,
         group_by=group_by,
         classes=card.classes,
         channels=card.preprocessing.channels,
+        columns=[column.name for column in subgroups],
     )
     _check_split(table, split, path)
     if table.multi_label != card.multi_label:
@@ -94,7 +110,36 @@ def evaluate_task(
         n_resamples=n_resamples,
         operating_point=_read_point(card),
     )
-    return TaskEvaluation(data, scores, split)
+    groups = [score_groups(table, scores, column, n_resamples) for column in subgroups]
+    return TaskEvaluation(data, scores, split, tuple(groups))
+
+
+def score_groups(
+    table: ImageTable, scores: Scores, column: SubgroupColumn, n_resamples: int = 1000
+) -> SubgroupScores:
+    """Score the groups that a column divides a table's answered images into.
+
+    Args:
+        table: The images, with the column among its columns.
+        scores: Answers to some of its rows.
+        column: The column.
+        n_resamples: Bootstrap resamples of patients.
+
+    Raises:
+        DataError: The column gives no groups.
+    """
+    values = table.columns[column.name]
+    return score_subgroups(
+        scores.probabilities,
+        table.targets[scores.rows],
+        scores.decisions,
+        [values[row] for row in scores.rows],
+        column,
+        classes=table.classes,
+        multi_label=table.multi_label,
+        patients=[table.patients[row] for row in scores.rows],
+        n_resamples=n_resamples,
+    )
 
 
 def _read_point(card: TaskCard) -> OperatingPoint | None:

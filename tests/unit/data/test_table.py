@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from medlora.data.source import FolderSource
+from medlora.data.split import write_split
 from medlora.data.table import ImageTable, list_images, read_table
 from medlora.errors import DataError
 
@@ -368,6 +369,29 @@ def test_select_and_splits() -> None:
     assert table.with_splits(["val"] * 3).rows_in("val").tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"3 images and 2 classes cannot have .* 1 splits"):
         table.with_splits(["val"])
+
+
+def test_other_columns_are_kept_on_request(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, "path,label,sex,age\n1.png,a,F,40\n2.png,b,,\n3.png,a,M,50\n")
+    assert read_table(path).columns == {}
+    table = read_table(path, columns=("age", "sex"))
+    assert table.columns == {"age": ("40", "", "50"), "sex": ("F", "", "M")}
+    assert table.select(np.array([2, 0])).columns == {"age": ("50", "40"), "sex": ("M", "F")}
+    assert table.with_splits(["val"] * 3).columns == table.columns
+    with pytest.raises(DataError, match=r"has no column 'race'; its columns are path, label, sex"):
+        read_table(path, columns=("race",))
+    write_images(tmp_path / "folder", "a/1.png", "b/2.png")
+    with pytest.raises(DataError, match=r"has no columns such as sex. List its images in a CSV"):
+        read_table(tmp_path / "folder", columns=("sex",))
+
+
+def test_kept_columns_are_written_with_the_splits(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, "path,label,sex\n1.png,a,F\n2.png,b,\n")
+    table = read_table(path, columns=("sex",)).with_splits(["train", "test"])
+    write_split(tmp_path / "split.csv", table, ["x", "y"])
+    again = read_table(tmp_path / "split.csv", columns=("sex",))
+    assert again.columns == {"sex": ("F", "")}
+    assert again.splits == ("train", "test")
 
 
 def test_classes_are_aligned_by_name() -> None:
