@@ -2,12 +2,24 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from medlora.compare.comparison import Comparison
+from medlora.cli.compare_methods import complete_methods, plan_methods
+from medlora.cli.comparison_table import print_comparison
+from medlora.cli.terminal import (
+    BatchOption,
+    CacheOption,
+    CacheSizeOption,
+    ChannelsOption,
+    ContrastOption,
+    GroupOption,
+    PrecisionOption,
+    PrepareOption,
+    SkipOption,
+    WeightsOption,
+)
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
 
@@ -16,9 +28,63 @@ def compare_runs(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders of finished runs; runs that differ in the seed are one method."
+            help="Folders of finished runs; runs that differ in the seed are one method. With "
+            "--methods: labelled images."
         ),
     ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Train these on the images first: of linear, lora, full, factorised, "
+            "pca-logistic, comma-separated."
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="With --methods: folder of the runs; what is finished there is not done again.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="With --methods: timm's model name.")
+    ] = "tf_efficientnet_lite0",
+    weights: WeightsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --methods: number of seeds.")] = 3,
+    tries: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="With --methods: learning rates that are tried for each, for a third of the "
+            "epochs, and chosen on validation images.",
+        ),
+    ] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="With --methods: of a final run.")] = 10,
+    batch_size: BatchOption = 32,
+    rank: Annotated[int | None, typer.Option(help="With --methods: rank of the adapter.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="With --methods: its strength.")] = None,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="With --methods: none; mild (turned, shifted, brighter, darker); or mirrored, "
+            "which is mild and left for right. pca-logistic has none."
+        ),
+    ] = "none",
+    val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
+    test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
+    channels: ChannelsOption = "none",
+    prepare: PrepareOption = "none",
+    contrast: ContrastOption = "none",
+    group_by: GroupOption = None,
+    skip_unreadable: SkipOption = False,
+    subgroups: Annotated[
+        str,
+        typer.Option(help="With --methods: columns whose groups are scored, as for evaluate."),
+    ] = "",
+    precision: PrecisionOption = "auto",
+    cache_dir: CacheOption = None,
+    cache_size: CacheSizeOption = 20.0,
     counts: Annotated[
         list[str] | None,
         typer.Option(help="In place of runs: right answers of all, such as 66/71; give two."),
@@ -33,7 +99,9 @@ def compare_runs(
     n_resamples: Annotated[
         int, typer.Option("--resamples", min=0, help="Bootstrap resamples.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap; with --methods, of the splits.")
+    ] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here as JSON.")
     ] = None,
@@ -44,7 +112,11 @@ def compare_runs(
         ),
     ] = None,
 ) -> None:
-    """Compare finished runs on the same test images, and say what the figures support.
+    """Compare methods on the same test images, and say what the figures support.
+
+    The methods are finished runs, or are trained on one data set: with the same splits, as many
+    tries of the learning rate for each, and several seeds. Stop it at any time; the same command
+    goes on.
 
     AUROCs are compared by DeLong's method, other measures by a paired bootstrap over patients,
     accuracy by McNemar's test as well; several comparisons are corrected by Holm's method.
@@ -62,55 +134,56 @@ def compare_runs(
         raise SettingsError("Give either run folders, or two of --counts such as 66/71.")
     if counts and reports:
         raise SettingsError("A report is of runs; numbers of right answers have none to show.")
+    if not methods and (output is not None or subgroups):
+        raise SettingsError("--output and --subgroups go with --methods, which trains runs.")
+    if methods:
+        plan = plan_methods(
+            [*(runs or [])],
+            methods=methods,
+            backbone=backbone,
+            weights=weights,
+            seeds=seeds,
+            tries=tries,
+            epochs=epochs,
+            batch_size=batch_size,
+            rank=rank,
+            alpha=alpha,
+            augment=augment,
+            fractions=(val_fraction, test_fraction),
+            channels=channels,
+            prepare=prepare,
+            contrast=contrast,
+            group_by=group_by,
+            skip_unreadable=skip_unreadable,
+            subgroups=subgroups,
+            precision=precision,
+            margin=margin,
+            unseen=unseen,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+        folder = output or Path("runs") / f"{plan.data.stem}-methods"
+        found = complete_methods(
+            plan, folder, reports=reports or [], cache_dir=cache_dir, cache_size=cache_size
+        )
+        if json_file is not None:
+            write_json(json_file, found)
+        return
     if counts:
         shares = [_SHARE.fullmatch(word.strip()) for word in counts]
         if len(shares) != 2 or not all(shares):
             raise SettingsError(f"--counts takes two such as 66/71, not {' '.join(counts)!r}.")
         pairs = [(int(share[1]), int(share[2])) for share in shares if share]
-        found = compare_counts(*pairs)
-        typer.echo(found.verdict)
+        told = compare_counts(*pairs)
+        typer.echo(told.verdict)
         if json_file is not None:
-            write_json(json_file, asdict(found) | {"verdict": found.verdict})
+            write_json(json_file, asdict(told) | {"verdict": told.verdict})
         return
     check_report_paths(reports or [])
     paired = pair_runs(runs or [], unseen=unseen)
     comparison = compare_paired(paired, margin=margin, n_resamples=n_resamples, seed=seed)
-    _print_comparison(comparison)
+    print_comparison(comparison.to_dict())
     if json_file is not None:
         write_json(json_file, comparison.to_dict())
     if reports:
         write_comparison(reports, paired, comparison, quote_command())
-
-
-def _print_comparison(comparison: "Comparison") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    groups = "" if comparison.n_groups == comparison.n_images else " of patients or other groups"
-    title = f"{comparison.n_images:,} images, {comparison.n_groups:,}{groups}"
-    table = Table(title=title if groups else f"{comparison.n_images:,} images", box=None)
-    for column in ("method", "seeds", "AUROC", "95 % CI", "SD of seeds"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for method in comparison.methods:
-        interval = "undefined" if method.low is None else f"{method.low:.3f} to {method.high:.3f}"
-        deviation = "" if method.seeds_deviation is None else f"{method.seeds_deviation:.3f}"
-        table.add_row(method.name, str(method.n_seeds), f"{method.auroc:.3f}", interval, deviation)
-    console.print(table, highlight=False)
-    for pair, verdict in zip(comparison.pairs, comparison.verdicts, strict=True):
-        console.print(f"\n{verdict}", markup=False, highlight=False)
-        accuracy = pair.differences["accuracy"]
-        reach = (
-            ""
-            if accuracy.low is None
-            else f" (95 % CI {accuracy.low:+.3f} to {accuracy.high:+.3f})"
-        )
-        tests = ", ".join(
-            f"{each.only_first} against {each.only_second}, p {each.p_value:.3f}"
-            for each in pair.mcnemar
-        )
-        console.print(
-            f"  accuracy: difference {accuracy.value:+.3f}{reach}; right alone (McNemar): {tests}",
-            markup=False,
-            highlight=False,
-        )

@@ -1,0 +1,122 @@
+"""Methods compared on one data set: the same splits, tries and seeds for each."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medlora.data.cache import NoCache
+from medlora.errors import SettingsError
+from medlora.evaluate.grouping import SubgroupColumn
+from medlora.experiments.methods import (
+    MethodsPlan,
+    list_rates,
+    list_runs,
+    read_methods,
+    run_methods,
+)
+from medlora.train.settings import TrainSettings
+from run_samples import BACKBONE, write_images, write_manifest
+
+SETTINGS = TrainSettings(backbone=BACKBONE, epochs=2, batch_size=8, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> MethodsPlan:
+    folder = tmp_path_factory.mktemp("methods")
+    images = write_images(folder / "images", n_per_class=20)
+    rows = [
+        {
+            "path": f"images/{path.parent.name}/{path.name}",
+            "label": path.parent.name,
+            "patient": f"p{number // 2}",
+            "sex": "FM"[number // 2 % 2],
+        }
+        for number, path in enumerate(sorted(images.rglob("*.png")))
+    ]
+    return MethodsPlan(
+        data=write_manifest(folder / "manifest.csv", rows),
+        methods=("pca-logistic", "lora"),
+        settings=SETTINGS,
+        seeds=(0, 1),
+        n_tries=2,
+        weights="random",
+        margin=0.05,
+        subgroups=(SubgroupColumn("sex"),),
+        n_resamples=50,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(plan: MethodsPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    assert run_methods(plan, place, cache=NoCache())
+    return place
+
+
+def test_every_run_has_the_same_splits(plan: MethodsPlan, folder: Path) -> None:
+    def read(path: Path) -> list[tuple[str, str]]:
+        with path.open() as stream:
+            return [(row["sha256"], row["split"]) for row in csv.DictReader(stream)]
+
+    settled = read(folder / "split.csv")
+    assert {split for _, split in settled} == {"train", "val", "test"}
+    runs = sorted(folder.rglob("run.json"))
+    assert len(runs) == 2 + 2 + 2
+    assert all(read(path.parent / "split.csv") == settled for path in runs)
+
+
+def test_what_was_found(plan: MethodsPlan, folder: Path) -> None:
+    found = read_methods(plan, folder)
+    methods = {each["name"]: each["n_seeds"] for each in found["comparison"]["methods"]}
+    assert methods == {"pca-logistic": 2, "lora": 2}
+    (pair,) = found["comparison"]["pairs"]
+    assert (pair["first"], pair["second"]) == ("pca-logistic", "lora")
+    assert found["comparison"]["margin"] == 0.05
+    assert {row["seed"] for row in found["rows"]} == {0, 1}
+    (note,) = found["notes"]
+    assert note.startswith("The best learning rate of lora, ")
+    assert set(found["subgroups"]) == {"pca-logistic", "lora"}
+    (by_sex,) = found["subgroups"]["lora"]
+    assert [group["name"] for group in by_sex["groups"]] == ["F", "M"]
+    n_test = sum(row["n_images"] for row in found["rows"][:1])
+    assert sum(group["n_images"] for group in by_sex["groups"]) == n_test
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_stopped_comparison_goes_on(plan: MethodsPlan, folder: Path, tmp_path: Path) -> None:
+    calls = iter(range(1000))
+    stop = lambda: next(calls) >= 9  # noqa: E731
+    assert not run_methods(plan, tmp_path, cache=NoCache(), should_stop=stop)
+    assert run_methods(plan, tmp_path, cache=NoCache())
+    assert read_methods(plan, tmp_path)["comparison"] == read_methods(plan, folder)["comparison"]
+
+
+def test_as_many_rates_for_each_method() -> None:
+    assert list_rates("linear", 3) == (3e-3, 1e-2, 3e-2)
+    assert list_rates("full", 2) == (6e-5, 2e-4)
+    assert list_rates("lora", 1) == (3e-3,)
+    assert list_rates("pca-logistic", 3) == (1e-3,)
+
+
+def test_a_method_without_steps_has_no_augmentation(plan: MethodsPlan, tmp_path: Path) -> None:
+    from medlora.data.augment import Augmentation
+
+    varied = replace(plan, settings=replace(SETTINGS, augmentation=Augmentation(noise=0.1)))
+    plain, lora = (runs.arm.settings for runs in list_runs(varied, tmp_path))
+    assert plain.augmentation == Augmentation()
+    assert lora.augmentation == Augmentation(noise=0.1)
+
+
+def test_what_cannot_be_compared_is_refused(plan: MethodsPlan) -> None:
+    for methods in (("lora",), ("lora", "lora")):
+        with pytest.raises(SettingsError, match="must name two different methods"):
+            replace(plan, methods=methods)
+    with pytest.raises(SettingsError, match="There is no method 'svm'; there are lora"):
+        replace(plan, methods=("lora", "svm"))
+    with pytest.raises(SettingsError, match="One seed and one try"):
+        replace(plan, seeds=())
+    with pytest.raises(SettingsError, match="'patient' is no column of subgroups"):
+        replace(plan, subgroups=(SubgroupColumn("patient"),))
