@@ -139,6 +139,13 @@ def train_task(
         typer.Option("--shuffle-labels", help="Prove that validation is then at chance."),
     ] = False,
     save_dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    heat_maps: Annotated[
+        bool,
+        typer.Option(
+            "--heat-maps/--no-heat-maps",
+            help="Show in the report where the evidence for each mistake lies.",
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices to train on.")] = 1,
@@ -240,6 +247,7 @@ def train_task(
                 command=quote_command(),
                 cache_features=cache_features,  # type: ignore[arg-type]
                 feature_cache_gb=feature_cache_gb,
+                heat_maps=heat_maps,
             )
             folder = output or Path("runs") / plan.name
             if folds:

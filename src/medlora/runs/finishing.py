@@ -13,7 +13,9 @@ from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.report.content import ReportContent
+from medlora.report.sections import Section
 from medlora.runs.folder import write_json
+from medlora.runs.mistake_maps import add_heat_maps
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, warn_of_data
 from medlora.runs.refit import Refit
@@ -85,7 +87,7 @@ def finish_run(
         scores = run.score(data, rows, run.predict(saved, data, rows), thresholds)
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
     chosen_by = {"val": val_scores.overall}
-    _write_results(run, data, scores, chosen_by, outcome, card, split, warnings)
+    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
     return RunResult(
         outcome.ended,
         run.folder.task,
@@ -116,7 +118,7 @@ def finish_refit(
         )
     scores = run.score(data, rows, run.predict(saved, data, rows), refit.thresholds)
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
-    _write_results(run, data, scores, chosen_by, outcome, card, "test", warnings)
+    _write_results(run, data, saved, scores, chosen_by, outcome, card, "test", warnings)
     return RunResult(
         "finished", run.folder.task, run.folder.report, scores, "test", tuple(warnings), run.caching
     )
@@ -156,6 +158,7 @@ def _watch_model(
 def _write_results(
     run: OngoingRun,
     data: PreparedData,
+    model: TaskModel,
     scores: Scores,
     chosen_by: Mapping[str, Evaluation],
     outcome: Outcome,
@@ -175,6 +178,10 @@ def _write_results(
             **{name: evaluation.to_dict() for name, evaluation in chosen_by.items()},
         },
     )
+    mistakes = pick_mistakes(table, scores, data.images)
+    sections: tuple[Section, ...] = ()
+    if run.plan.heat_maps:
+        mistakes, sections = add_heat_maps(mistakes, table, scores, data.images, model, card)
     content = ReportContent(
         title=card.name,
         card=card.to_dict(),
@@ -187,11 +194,12 @@ def _write_results(
         multi_label=table.multi_label,
         locations=[table.locations[row] for row in scores.rows],
         evaluation_unseen=scores.unseen.to_dict() if scores.unseen else None,
-        mistakes=pick_mistakes(table, scores, data.images),
+        mistakes=mistakes,
         warnings=warnings,
         n_skipped=data.n_skipped,
         split=split,
         operating_point=scores.operating_point,
         facts=read_facts(run.folder.split),
+        sections=sections,
     )
     write_report(run.folder.path, content)

@@ -42,6 +42,7 @@ class RunPlan:
         command: The command as it was typed.
         cache_features: Whether the frozen part of the model is computed once for each image.
         feature_cache_gb: Bound on what is kept of that on disk, in GB.
+        heat_maps: Whether the report shows where the evidence for each mistake lies.
 
     Raises:
         SettingsError: A value is outside its range.
@@ -60,6 +61,7 @@ class RunPlan:
     command: str = ""
     cache_features: CacheFeatures = "auto"
     feature_cache_gb: float = DEFAULT_CACHE_GB
+    heat_maps: bool = True
 
     def __post_init__(self) -> None:
         """Check what is not checked elsewhere."""

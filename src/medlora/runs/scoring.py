@@ -176,7 +176,7 @@ def pick_mistakes(
         row = int(scores.rows[place])
         mistakes.append(
             Mistake(
-                thumbnail(_show_pixels(images.read([row])[0].numpy())),
+                thumbnail(show_pixels(images.read([row])[0].numpy())),
                 join_names(table.classes, targets[place]),
                 join_names(table.classes, scores.decisions[place]),
                 float(confidence[place]),
@@ -186,7 +186,7 @@ def pick_mistakes(
     return mistakes
 
 
-def _show_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def show_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """An image in colours; of several series, which have none, the first in grey."""
     return pixels if len(pixels) == 3 else np.repeat(pixels[:1], 3, axis=0)
 
