@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.audit_table import render_audit_result
 from benchmarks.deployment_table import render_deployment
+from benchmarks.explaining_table import render_explaining
 from benchmarks.feature_cache_table import render_feature_cache
 from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
@@ -36,6 +37,7 @@ Renderer = Callable[[dict[str, Any]], str]
 RENDERERS: dict[str, Renderer] = {
     "audit": render_audit_result,
     "deployment": render_deployment,
+    "explaining": render_explaining,
     "feature-cache": render_feature_cache,
     "melo": render_melo,
     "mixed-tasks": render_mixed_tasks,
