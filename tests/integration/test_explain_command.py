@@ -113,7 +113,7 @@ def test_convolutions_are_explained_where_they_look(command, tmp_path_factory, t
     boxes = {}
     for name in ("plain", "square"):
         (data / name).mkdir()
-        for index in range(24):
+        for index in range(16):
             pixels = rng.integers(0, 90, (96, 96), dtype=np.uint8)
             if name == "square":
                 top, left = rng.integers(8, 60, 2)

@@ -138,7 +138,11 @@ def list_members(model: TaskModel | EnsembleModel) -> list[TaskModel]:
 
 
 def _trace_maps(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """Grad-CAM.
+    """Grad-CAM, as far as a place speaks for the class more than the middle one does.
+
+    The published rule keeps what is above 0. But a number that is added to all places, and taken
+    off the head's offset, changes no answer: where the offset is large, all places may lie below 0
+    though the class is certain.
 
     Reference:
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
@@ -147,11 +151,9 @@ def _trace_maps(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Te
     attribution = _import_captum()
     place = find_map_layer(model.network)
     with _tap_maps(model.network, place) as tap:
-        explained = attribution.LayerGradCam(measure, tap).attribute(
-            inputs.requires_grad_(), relu_attributions=True
-        )
-    values: Tensor = explained.detach()[0, 0]
-    return values
+        explained = attribution.LayerGradCam(measure, tap).attribute(inputs.requires_grad_())
+    values: Tensor = explained.detach()[0, 0].float()
+    return (values - values.median()).clamp(min=0)
 
 
 def _trace_attention(

@@ -61,7 +61,7 @@ def test_a_crop_to_the_body_is_undone() -> None:
 
 def test_the_series_of_a_case_are_cropped_by_their_mean() -> None:
     one, other = np.zeros((2, 120, 120, 3), dtype=np.uint8)
-    one[20:60, 20:60], other[60:100, 60:100] = 200, 200
+    one[20:70, 20:70], other[50:100, 50:100] = 200, 200
     preprocessing = make_preprocessing(
         "squash", 1.0, mean=(0.5,) * 2, std=(0.5,) * 2, channels=("a", "b"), steps=("crop",)
     )
