@@ -94,4 +94,4 @@ def find_interval(n_hits: int, n_maps: int) -> tuple[float, float]:
     middle = (share + square / (2 * n_maps)) / (1 + square / n_maps)
     spread = math.sqrt(share * (1 - share) / n_maps + square / (4 * n_maps**2))
     reach = _QUANTILE * spread / (1 + square / n_maps)
-    return middle - reach, middle + reach
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)

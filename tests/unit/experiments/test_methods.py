@@ -15,12 +15,15 @@ from medlora.experiments.methods import (
     list_rates,
     list_runs,
     read_methods,
+    report_methods,
     run_methods,
 )
 from medlora.train.settings import TrainSettings
 from run_samples import BACKBONE, write_images, write_manifest
 
-SETTINGS = TrainSettings(backbone=BACKBONE, epochs=2, batch_size=8, precision="fp32")
+SETTINGS = TrainSettings(
+    backbone=BACKBONE, epochs=1, batch_size=8, precision="fp32", test_fraction=0.3
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +89,20 @@ def test_what_was_found(plan: MethodsPlan, folder: Path) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_stopped_comparison_goes_on(plan: MethodsPlan, folder: Path, tmp_path: Path) -> None:
+def test_a_stopped_comparison_goes_on(plan: MethodsPlan, tmp_path: Path) -> None:
+    short = replace(plan, seeds=(0,), n_tries=1, subgroups=())
     calls = iter(range(1000))
-    stop = lambda: next(calls) >= 9  # noqa: E731
-    assert not run_methods(plan, tmp_path, cache=NoCache(), should_stop=stop)
-    assert run_methods(plan, tmp_path, cache=NoCache())
-    assert read_methods(plan, tmp_path)["comparison"] == read_methods(plan, folder)["comparison"]
+    stop = lambda: next(calls) >= 2  # noqa: E731
+    assert not run_methods(short, tmp_path, cache=NoCache(), should_stop=stop)
+    settled = (tmp_path / "split.csv").read_bytes()
+    assert run_methods(short, tmp_path, cache=NoCache())
+    assert (tmp_path / "split.csv").read_bytes() == settled
+    report_methods(short, tmp_path, [tmp_path / "page.html"])
+    found = read_methods(short, tmp_path)
+    assert found["comparison"]["pairs"][0]["verdict"].split()[0] in (
+        tmp_path / "page.html"
+    ).read_text(encoding="utf-8")
+    assert found["notes"] == []
 
 
 def test_as_many_rates_for_each_method() -> None:
