@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.audit_table import render_audit_result
+from benchmarks.calibration_table import render_calibration
 from benchmarks.deployment_table import render_deployment
 from benchmarks.explaining_table import render_explaining
 from benchmarks.feature_cache_table import render_feature_cache
@@ -36,6 +37,7 @@ Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
     "audit": render_audit_result,
+    "calibration": render_calibration,
     "deployment": render_deployment,
     "explaining": render_explaining,
     "feature-cache": render_feature_cache,

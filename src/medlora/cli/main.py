@@ -13,6 +13,7 @@ from medlora.allocator import keep_large_blocks
 from medlora.cli import (
     audit,
     bench,
+    calibrate,
     check,
     compare,
     demo,
@@ -53,6 +54,7 @@ app.command("features")(features.map_data)
 app.command("train")(train.train_task)
 app.command("tune")(tune.tune_task)
 app.command("evaluate")(evaluate.evaluate_task_file)
+app.command("calibrate")(calibrate.calibrate_task)
 app.command("compare")(compare.compare_runs)
 app.command("report")(report.rebuild_report)
 app.command("predict")(predict.predict_files)

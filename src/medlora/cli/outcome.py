@@ -32,6 +32,9 @@ def show_run(result: "RunResult") -> None:
     warn(result.warnings)
     if result.caching:
         typer.echo(f"features   {result.caching}")
+    if result.calibration:
+        typer.echo(f"calibrated {result.calibration}")
+    print_operating_point(result.chosen_point, "validation images")
     if result.scores is not None:
         print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
         print_operating_point(result.scores.operating_point)

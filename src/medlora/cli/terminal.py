@@ -55,6 +55,19 @@ ChannelsOption = Annotated[
     ),
 ]
 ContrastOption = Annotated[str, typer.Option(help="none, equalize or clahe.")]
+CalibrationOption = Annotated[
+    str,
+    typer.Option(
+        help="Scaling of the logits, found on validation: temperature, vector, none, or auto."
+    ),
+]
+CoverageOption = Annotated[
+    float | None,
+    typer.Option(help="Prediction sets that hold the truth for such a share of images: 0.9."),
+]
+CoverageByClassOption = Annotated[
+    bool, typer.Option("--coverage-by-class", help="Reach it among the images of each class.")
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 
@@ -193,18 +206,26 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     console.print(per_class)
 
 
-def print_operating_point(point: Mapping[str, Any] | None) -> None:
-    """What is reached of an operating point, on standard output."""
+def print_operating_point(point: Mapping[str, Any] | None, images: str = "") -> None:
+    """What is reached of an operating point, on standard output.
+
+    Args:
+        point: As `measure_point` gives it, perhaps with thresholds; None where there is none.
+        images: On which images that is.
+    """
     if point is None:
         return
+    on_which = f" on {images}" if images else ""
     for each in point["reached"]:
         rates = []
-        for name in ("sensitivity", "specificity"):
+        for name in ("threshold", "sensitivity", "specificity"):
+            if name not in each:
+                continue
             value, interval = _format(each[name])
             rates.append(f"{name} {value} ({interval})" if interval else f"{name} {value}")
         typer.echo(
             f"operating point of {each['positive']}, set for {point['wanted']['measure']} "
-            f"{point['wanted']['value']:g}: {', '.join(rates)}"
+            f"{point['wanted']['value']:g}{on_which}: {', '.join(rates)}"
         )
 
 

@@ -9,8 +9,11 @@ from medlora.cli.outcome import show_result
 from medlora.cli.terminal import (
     CacheOption,
     CacheSizeOption,
+    CalibrationOption,
     ChannelsOption,
     ContrastOption,
+    CoverageByClassOption,
+    CoverageOption,
     GroupOption,
     PrecisionOption,
     PrepareOption,
@@ -101,6 +104,9 @@ def train_task(
             "specificity; see docs/tuning.md."
         ),
     ] = None,
+    calibration: CalibrationOption = "auto",
+    coverage: CoverageOption = None,
+    coverage_by_class: CoverageByClassOption = False,
     precision: PrecisionOption = "auto",
     channels: ChannelsOption = "none",
     prepare: PrepareOption = "none",
@@ -214,6 +220,9 @@ def train_task(
                 patience=patience,
                 thresholds=thresholds,  # type: ignore[arg-type]
                 operating_point=operating_point,
+                calibration=calibration,  # type: ignore[arg-type]
+                coverage=coverage,
+                coverage_by_class=coverage_by_class,
                 precision=precision,  # type: ignore[arg-type]
                 channels=split_channels(channels),
                 prepare=split_steps(prepare),

@@ -53,7 +53,8 @@ class PredictionSets:
         """
         if self.absent is None:
             return np.zeros_like(self.present)
-        return self.present == self.absent
+        undecided: Bools = np.equal(self.present, self.absent)
+        return undecided
 
 
 def check_coverage(coverage: float) -> Fraction:

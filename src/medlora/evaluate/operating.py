@@ -4,25 +4,21 @@ import math
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medlora.errors import SettingsError
 from medlora.evaluate.counts import ClassCounts
+from medlora.evaluate.cuts import Measure, find_cut, rank_images
 from medlora.evaluate.evaluation import Estimate
 from medlora.evaluate.inputs import Bools, Floats, Integers, check_pair
 from medlora.evaluate.resampling import iterate_weights, number_groups, percentile_interval
 
-Measure = Literal["sensitivity", "specificity"]
-
 ANY_BUT = "any-but"
 _PATTERN = re.compile(r"(?:(?P<group>.*):)?(?P<measure>sensitivity|specificity)=(?P<value>[^=:]+)")
 _CONFIDENCE = 0.95
-# Cuts as close to 0 or 1 as a threshold may come.
-_EDGE = 1e-9
-_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -165,11 +161,68 @@ def set_thresholds(
                 f"No validation image tells the {point.measure} of {point.title}: a larger "
                 "validation split is needed, or another operating point."
             )
-        cut = _find_cut(_rank_images(scores, positives, multi_label), is_positive, point)
+        cut = find_cut(
+            rank_images(scores, positives, multi_label), is_positive, point.measure, point.value
+        )
         chosen[positives] = cut
         if not multi_label:
             chosen[~positives] = 1 - cut
     return tuple(chosen.tolist())
+
+
+def bound_cuts(
+    probabilities: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    point: OperatingPoint,
+    *,
+    classes: Sequence[str],
+    multi_label: bool,
+    groups: Sequence[Hashable | None] | Integers | None = None,
+    n_resamples: int = 200,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """How sure validation images are of the cuts that `set_thresholds` finds on them.
+
+    Args:
+        probabilities: (image, class), in [0, 1], of the images that the cuts are chosen on.
+        targets: (image, class).
+        point: What is to be reached.
+        classes: Names in the order of the columns.
+        multi_label: Whether an image may have several classes, or none.
+        groups: (image,) each image's patient; None where unknown.
+        n_resamples: Bootstrap resamples; in each the cut is chosen anew.
+        seed: Of the resampling.
+
+    Returns:
+        For each set of positive classes `positive` (its name) and `threshold`, an estimate with
+        a 95 % interval; undefined where no image tells of the measure.
+
+    Raises:
+        SettingsError: There is no such class.
+    """
+    scores, truths = check_pair(probabilities, targets, 2)
+    numbers = number_groups(groups, len(truths))
+    found = []
+    for positives in point.find_positives(classes, multi_label=multi_label):
+        is_positive: Bools = np.asarray(truths[:, positives].any(axis=1))
+        wanted = is_positive if point.measure == "sensitivity" else ~is_positive
+        ranks = rank_images(scores, positives, multi_label)
+        cuts = []
+        for weights in iterate_weights(numbers, n_resamples if wanted.any() else 0, seed):
+            for drawn in weights.T.astype(np.int64):
+                if (drawn * wanted).any():
+                    own = np.repeat(np.arange(len(ranks)), drawn)
+                    cuts.append(find_cut(ranks[own], is_positive[own], point.measure, point.value))
+        estimate = Estimate(None)
+        if wanted.any():
+            interval = None
+            if int(numbers.max()) > 0:
+                interval = percentile_interval(np.array(cuts), _CONFIDENCE)
+            cut = find_cut(ranks, is_positive, point.measure, point.value)
+            estimate = Estimate(cut, *(interval or (None, None)))
+        name = point.title if point.class_name else classes[int(positives.argmax())]
+        found.append({"positive": name, "threshold": estimate.to_dict()})
+    return found
 
 
 def measure_point(
@@ -227,40 +280,6 @@ def measure_point(
         )
     wanted = {"measure": point.measure, "value": point.value}
     return {"wanted": wanted, "reached": reached}
-
-
-def _rank_images(scores: Floats, positives: Bools, multi_label: bool) -> Floats:
-    """What an image's threshold acts on, in [0, 1]."""
-    highest: Floats = scores[:, positives].max(axis=1)
-    if multi_label:
-        return highest
-    other = scores[:, ~positives].max(axis=1)
-    total = highest + other
-    return np.where(total > 0, highest / np.where(total > 0, total, 1.0), 0.5)
-
-
-def _find_cut(ranks: Floats, is_positive: Bools, point: OperatingPoint) -> float:
-    """The best cut that reaches the point: a high one for sensitivity, a low one for specificity.
-
-    Half way between two scores, so that rounding in a decision cannot matter.
-    """
-    levels = np.unique(ranks)
-    middles = (levels[:-1] + levels[1:]) / 2
-    cuts = np.concatenate([[levels[0] / 2], middles, [(levels[-1] + 1) / 2]])
-    cuts = np.clip(cuts, _EDGE, 1 - _EDGE)
-    if point.measure == "sensitivity":
-        reaching = np.flatnonzero(_share_from(ranks[is_positive], cuts) >= point.value - _TOLERANCE)
-        return float(cuts[reaching[-1]]) if len(reaching) else float(cuts[0])
-    shares = 1 - _share_from(ranks[~is_positive], cuts)
-    reaching = np.flatnonzero(shares >= point.value - _TOLERANCE)
-    return float(cuts[reaching[0]]) if len(reaching) else float(cuts[-1])
-
-
-def _share_from(ranks: Floats, cuts: Floats) -> Floats:
-    """(cut,) share of the ranks that reach each cut."""
-    below = np.searchsorted(np.sort(ranks), cuts, side="left")
-    shares: Floats = 1 - below / len(ranks)
-    return shares
 
 
 def _estimate(value: Floats, resampled: list[Floats], has_several: bool) -> dict[str, float | str]:

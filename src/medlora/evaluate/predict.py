@@ -46,6 +46,49 @@ def predict_rows(
     Returns:
         (row, class), in [0, 1].
     """
+    logits = predict_logits(
+        model,
+        images,
+        rows,
+        preprocessing,
+        batch_size=batch_size,
+        progress=progress,
+        stage=stage,
+        features=features,
+    )
+    return convert_logits(logits, multi_label=multi_label)
+
+
+def convert_logits(
+    logits: npt.NDArray[np.float64], *, multi_label: bool
+) -> npt.NDArray[np.float64]:
+    """(row, class) probabilities of logits, as every answer of a task is made of them.
+
+    Args:
+        logits: (row, class).
+        multi_label: Whether an image may have several classes.
+    """
+    return compute_probabilities(torch.from_numpy(logits), multi_label=multi_label).numpy()
+
+
+def predict_logits(
+    model: TaskModel | EnsembleModel,
+    images: ImageReader,
+    rows: Sequence[int] | npt.NDArray[np.int64],
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 32,
+    progress: Progress = silent,
+    stage: str = "predicting",
+    features: FeatureReader | None = None,
+) -> npt.NDArray[np.float64]:
+    """Logits of some rows' images, in the order of the rows.
+
+    The arguments are those of `predict_rows`.
+
+    Returns:
+        (row, class); `convert_logits` makes the probabilities of them.
+    """
     order = [int(row) for row in rows]
     parts = []
     if features is not None:
@@ -56,11 +99,10 @@ def predict_rows(
         for start in range(0, len(order), batch_size):
             some = order[start : start + batch_size]
             if features is not None and isinstance(model, TaskModel):
-                inputs = features.read(some)
-                parts.append(predict_started(model, inputs, multi_label=multi_label))
+                logits = _answer_started(model, features.read(some))
             else:
-                batch = images.read(some)
-                parts.append(predict_batch(model, batch, preprocessing, multi_label=multi_label))
+                logits = _answer_images(model, images.read(some), preprocessing)
+            parts.append(logits.cpu().double().numpy())
             progress(stage, min(start + batch_size, len(order)), len(order))
     finally:
         model.train(was_training)
@@ -105,7 +147,6 @@ def extract_rows(
     return np.concatenate(parts) if parts else np.zeros((0, model.head.in_features))
 
 
-@torch.inference_mode()
 def predict_batch(
     model: TaskModel | EnsembleModel,
     images: Tensor,
@@ -124,25 +165,22 @@ def predict_batch(
     Returns:
         (image, class), in [0, 1].
     """
-    device = model.head.weight.device
-    inputs = normalise_batch(images.to(device), preprocessing)
-    probabilities = compute_probabilities(model(inputs), multi_label=multi_label)
-    return probabilities.cpu().numpy()
+    logits = _answer_images(model, images, preprocessing)
+    return compute_probabilities(logits, multi_label=multi_label).cpu().numpy()
 
 
 @torch.inference_mode()
-def predict_started(
-    model: TaskModel, hidden: Tensor, *, multi_label: bool
-) -> npt.NDArray[np.float64]:
-    """Probabilities of images that the model's first part has been through.
+def _answer_images(
+    model: TaskModel | EnsembleModel, images: Tensor, preprocessing: Preprocessing
+) -> Tensor:
+    """Logits of prepared images, uint8 (image, 3, height, width)."""
+    inputs = normalise_batch(images.to(model.head.weight.device), preprocessing)
+    logits: Tensor = model(inputs)
+    return logits
 
-    Args:
-        model: The task's model, in evaluation mode.
-        hidden: What `TaskModel.start` gave for them, (image, ...).
-        multi_label: Whether an image may have several classes.
 
-    Returns:
-        (image, class), in [0, 1].
-    """
-    logits = model(hidden.to(model.head.weight.device), is_started=True)
-    return compute_probabilities(logits, multi_label=multi_label).cpu().numpy()
+@torch.inference_mode()
+def _answer_started(model: TaskModel, hidden: Tensor) -> Tensor:
+    """Logits of what `TaskModel.start` gave for images, (image, ...)."""
+    logits: Tensor = model(hidden.to(model.head.weight.device), is_started=True)
+    return logits

@@ -279,6 +279,7 @@ def _list_runs(plan: MeloPlan, task: MeloTask, folder: Path) -> Sequence[ArmRuns
         backbone=plan.backbone,
         alpha=_ALPHA,
         augmentation=augmentation,
+        calibration="none",
         precision=plan.precision,
     )
     runs = []

@@ -138,6 +138,7 @@ def plan_grid(plan: Vgg16Plan) -> TunePlan:
         schedule="constant",
         warmup_fraction=0.0,
         weight_decay=0.0,
+        calibration="none",
         precision=plan.precision,
         seed=plan.seeds[0],
     )
@@ -244,6 +245,7 @@ def _list_published(plan: Vgg16Plan) -> Iterator[Trial]:
             schedule="constant",
             warmup_fraction=0.0,
             weight_decay=0.0,
+            calibration="none",
             precision=plan.precision,
         )
         name = f"{row.optimizer} {row.learning_rate:g}, batch {row.batch_size}, {row.epochs} epochs"
@@ -257,6 +259,7 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
         backbone=PRETRAINED,
         label_smoothing=0.05,
         augmentation=BRAIN_MRI,
+        calibration="none",
         precision=plan.precision,
     )
     factorised = replace(condition(plan), augmentation=BRAIN_MRI, views=_VIEWS)
@@ -288,6 +291,7 @@ def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
             epochs=epochs,
             label_smoothing=0.05,
             augmentation=BRAIN_MRI,
+            calibration="none",
             precision=plan.precision,
         )
         arm = Arm(settings, rates, 1, plan.seeds)

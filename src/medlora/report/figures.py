@@ -185,6 +185,8 @@ def draw_reliability(
     multi_label: bool,
     calibration_error: Interval,
     brier_score: Interval,
+    *,
+    name: str = "reliability",
 ) -> str:
     """Draw how often the model is right against how sure it is, with the counts, as SVG.
 
@@ -194,12 +196,13 @@ def draw_reliability(
         multi_label: Whether each label is a question of its own.
         calibration_error: Expected calibration error with its interval.
         brier_score: Brier score with its interval.
+        name: Unique on the page, as `draw_svg` wants it.
     """
     curve = reliability_curve(probabilities, targets, multi_label, n_bins=_N_BINS)
     figures = {"calibration error": calibration_error, "Brier score": brier_score}
-    described = ", ".join(f"{name} {format_number(each.value)}" for name, each in figures.items())
+    described = ", ".join(f"{key} {format_number(each.value)}" for key, each in figures.items())
     return draw_svg(
-        "reliability",
+        name,
         HALF_WIDTH,
         _RELIABILITY_HEIGHT,
         lambda figure: _paint_reliability(figure, curve, figures, multi_label=multi_label),

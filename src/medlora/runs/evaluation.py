@@ -1,22 +1,24 @@
 """Score a task file on labelled images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError
 from medlora.evaluate.grouping import SubgroupColumn, check_columns
 from medlora.evaluate.operating import OperatingPoint
-from medlora.evaluate.predict import predict_rows
+from medlora.evaluate.predict import convert_logits, predict_logits
 from medlora.evaluate.subgroups import SubgroupScores, score_subgroups
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
 from medlora.runs.preparing import PreparedData, find_seen, prepare_table
 from medlora.runs.scoring import Scores, score_rows
+from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
 
 
@@ -73,12 +75,72 @@ def evaluate_task(
     """
     card = task.card
     check_columns(subgroups, group_by)
+    data, rows = prepare_labelled(
+        card,
+        path,
+        split=split,
+        cache=cache,
+        group_by=group_by,
+        columns=[column.name for column in subgroups],
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+    )
+    table = data.table
+    logits = predict_logits(
+        task.model,
+        data.images,
+        rows,
+        card.preprocessing,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    scores = score_rows(
+        table,
+        rows,
+        convert_logits(logits, multi_label=card.multi_label),
+        thresholds=card.thresholds,
+        seen=find_seen(data, rows),
+        n_resamples=n_resamples,
+        operating_point=read_point(card),
+    )
+    trust = measure_trust(card, table, rows, logits, scores.decisions, n_resamples=n_resamples)
+    scores = replace(scores, trust=trust)
+    groups = [score_groups(table, scores, column, n_resamples) for column in subgroups]
+    return TaskEvaluation(data, scores, split, tuple(groups))
+
+
+def prepare_labelled(
+    card: TaskCard,
+    path: Path,
+    *,
+    split: str,
+    cache: ImageCache | NoCache,
+    group_by: str | None = None,
+    columns: Sequence[str] = (),
+    skip_unreadable: bool = False,
+    progress: Progress = silent,
+) -> tuple[PreparedData, npt.NDArray[np.int64]]:
+    """Labelled images as a task sees them, and the rows of one split, or all.
+
+    Args:
+        card: The task's card; else as `evaluate_task`.
+        path: Labelled images.
+        split: `train`, `val`, `test`, or `all`.
+        cache: Where decoded images are kept.
+        group_by: Manifest column of groups.
+        columns: Further manifest columns to keep.
+        skip_unreadable: Leave unreadable images out.
+        progress: Told of every image.
+
+    Raises:
+        DataError: The split is empty, or the data are not of the task's classes or kind.
+    """
     table = read_table(
         path,
         group_by=group_by,
         classes=card.classes,
         channels=card.preprocessing.channels,
-        columns=[column.name for column in subgroups],
+        columns=columns,
     )
     _check_split(table, split, path)
     if table.multi_label != card.multi_label:
@@ -91,27 +153,7 @@ def evaluate_task(
         table, card.preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
     )
     table = data.table
-    rows = np.arange(table.n_images) if split == "all" else table.rows_in(split)
-    answers = predict_rows(
-        task.model,
-        data.images,
-        rows,
-        card.preprocessing,
-        multi_label=card.multi_label,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    scores = score_rows(
-        table,
-        rows,
-        answers,
-        thresholds=card.thresholds,
-        seen=find_seen(data, rows),
-        n_resamples=n_resamples,
-        operating_point=_read_point(card),
-    )
-    groups = [score_groups(table, scores, column, n_resamples) for column in subgroups]
-    return TaskEvaluation(data, scores, split, tuple(groups))
+    return data, np.arange(table.n_images) if split == "all" else table.rows_in(split)
 
 
 def score_groups(
@@ -142,7 +184,7 @@ def score_groups(
     )
 
 
-def _read_point(card: TaskCard) -> OperatingPoint | None:
+def read_point(card: TaskCard) -> OperatingPoint | None:
     """What the card's thresholds were chosen for, if they were chosen for an operating point."""
     text = card.training.get("operating_point")
     return OperatingPoint.parse(text) if isinstance(text, str) else None

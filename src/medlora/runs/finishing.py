@@ -1,9 +1,9 @@
 """The end of a run: thresholds, warnings, the task file, the scores and the report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,16 @@ import torch
 
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
+from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.report.content import ReportContent
 from medlora.report.sections import Section
+from medlora.report.trust import arrange_chosen_point, arrange_trust
+from medlora.runs.calibration import Trust, describe_calibration, settle_trust
 from medlora.runs.folder import write_json
 from medlora.runs.mistake_maps import add_heat_maps
 from medlora.runs.ongoing import OngoingRun
+from medlora.runs.operating import bound_point
 from medlora.runs.preparing import PreparedData, warn_of_data
 from medlora.runs.refit import Refit
 from medlora.runs.report_files import read_facts, write_report
@@ -26,6 +30,7 @@ from medlora.runs.short_audit import audit_shortly
 from medlora.storage import write_atomically
 from medlora.task.card import TaskCard
 from medlora.task.model import TaskModel
+from medlora.task.scaling import scale_head
 from medlora.train import sentinels
 from medlora.train.loop import Outcome
 
@@ -43,6 +48,9 @@ class RunResult:
         split: Which images those are.
         warnings: What a reader has to know before believing the scores.
         caching: Whether the frozen part was computed once for each image, and why.
+        calibration: How the logits were scaled, and why.
+        chosen_point: What validation says of the operating point, with intervals; None where
+            none was asked for.
     """
 
     ended: Literal["finished", "early", "stopped"]
@@ -52,6 +60,8 @@ class RunResult:
     split: Literal["test", "val"]
     warnings: tuple[str, ...]
     caching: str = ""
+    calibration: str = ""
+    chosen_point: Mapping[str, Any] | None = None
 
 
 def finish_run(
@@ -66,37 +76,51 @@ def finish_run(
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
     warnings += audit_shortly(data)
     val_rows = table.rows_in("val")
-    val_answers = run.predict(model, data, val_rows)
-    warnings += _watch_model(run, model, data, val_rows, val_answers)
-    thresholds = run.choose_thresholds(table, val_rows, val_answers)
-    val_scores = run.score(data, val_rows, val_answers, thresholds)
+    trust = _calibrate(run, model, data, val_rows)
+    warnings += trust.warnings
+    thresholds = run.choose_thresholds(table, val_rows, trust.answers)
+    val_scores = run.score(data, val_rows, trust.answers, thresholds)
     if run.plan.shuffle_labels:
         auroc = val_scores.overall.overall["auroc"]
         n_epochs = max(len(outcome.history), 1)
         found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=n_epochs)
         warnings += [found] if found else []
-    card = describe_task(run, data, outcome, thresholds, {"val": val_scores.overall})
-    saved = save_verified(run, model, card, data, val_rows, val_answers)
-    if outcome.ended == "stopped":
-        return RunResult(
-            "stopped", run.folder.task, None, None, split, tuple(warnings), run.caching
-        )
-    scores = val_scores
-    if split == "test":
-        rows = table.rows_in("test")
-        scores = run.score(data, rows, run.predict(saved, data, rows), thresholds)
-    warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
     chosen_by = {"val": val_scores.overall}
-    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
-    return RunResult(
+    point = bound_point(
+        run.operating_point, val_scores, table, trust.answers, seed=run.settings.seed
+    )
+    if point is not None:
+        outcome = replace(outcome, details={**outcome.details, "chosen_operating_point": point})
+    card = describe_task(
+        run,
+        data,
+        outcome,
+        thresholds,
+        chosen_by,
+        calibration=trust.calibration,
+        conformal=trust.conformal,
+    )
+    saved = save_verified(run, model, card, data, val_rows, trust.answers)
+    result = RunResult(
         outcome.ended,
         run.folder.task,
-        run.folder.report,
-        scores,
+        None,
+        None,
         split,
         tuple(warnings),
         run.caching,
+        trust.told,
+        point,
     )
+    if outcome.ended == "stopped":
+        return result
+    scores = val_scores
+    if split == "test":
+        rows = table.rows_in("test")
+        scores = run.score_task(saved, card, data, rows)
+    warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
+    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
+    return replace(result, report=run.folder.report, scores=scores, warnings=tuple(warnings))
 
 
 def finish_refit(
@@ -109,19 +133,58 @@ def finish_refit(
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)
     chosen_by = {"out_of_fold": Evaluation.from_dict(refit.scores)}
-    card = describe_task(run, data, outcome, refit.thresholds, chosen_by, refit)
+    told = "none: the folds' runs have none"
+    if refit.calibration is not None:
+        scale_head(model.head, refit.calibration.scale, refit.calibration.offset)
+        answers = run.predict(model, data, rows)
+        told = f"mean of {refit.n_folds} folds: {describe_calibration(refit.calibration)}"
+    card = describe_task(
+        run,
+        data,
+        outcome,
+        refit.thresholds,
+        chosen_by,
+        calibration=refit.calibration,
+        conformal=refit.conformal,
+        refit=refit,
+    )
     saved = save_verified(run, model, card, data, rows, answers)
+    result = RunResult(
+        "finished", run.folder.task, None, None, "test", tuple(warnings), run.caching, told
+    )
     rows = data.table.rows_in("test")
     if not len(rows):
-        return RunResult(
-            "finished", run.folder.task, None, None, "test", tuple(warnings), run.caching
-        )
-    scores = run.score(data, rows, run.predict(saved, data, rows), refit.thresholds)
+        return result
+    scores = run.score_task(saved, card, data, rows)
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
     _write_results(run, data, saved, scores, chosen_by, outcome, card, "test", warnings)
-    return RunResult(
-        "finished", run.folder.task, run.folder.report, scores, "test", tuple(warnings), run.caching
+    return replace(result, report=run.folder.report, scores=scores, warnings=tuple(warnings))
+
+
+def _calibrate(
+    run: OngoingRun,
+    model: TaskModel,
+    data: PreparedData,
+    rows: npt.NDArray[np.int64],
+) -> Trust:
+    """Look at the model as it was trained, then scale its logits."""
+    table, settings = data.table, run.settings
+    logits = run.predict_logits(model, data, rows)
+    trained = convert_logits(logits, multi_label=table.multi_label)
+    warnings = _watch_model(run, model, data, rows, trained)
+    trust = settle_trust(
+        logits,
+        table.targets[rows],
+        classes=table.classes,
+        multi_label=table.multi_label,
+        choice=settings.calibration,
+        coverage=settings.coverage,
+        by_class=settings.coverage_by_class,
+        source="val",
     )
+    if trust.calibration is not None:
+        scale_head(model.head, trust.calibration.scale, trust.calibration.offset)
+    return replace(trust, warnings=(*warnings, *trust.warnings))
 
 
 def _spread_rows(rows: npt.NDArray[np.int64], n_rows: int) -> npt.NDArray[np.int64]:
@@ -179,9 +242,10 @@ def _write_results(
         },
     )
     mistakes = pick_mistakes(table, scores, data.images)
-    sections: tuple[Section, ...] = ()
+    sections = _arrange_sections(card, scores, table.targets[scores.rows])
     if run.plan.heat_maps:
-        mistakes, sections = add_heat_maps(mistakes, table, scores, data.images, model, card)
+        mistakes, maps = add_heat_maps(mistakes, table, scores, data.images, model, card)
+        sections += maps
     content = ReportContent(
         title=card.name,
         card=card.to_dict(),
@@ -203,3 +267,16 @@ def _write_results(
         sections=sections,
     )
     write_report(run.folder.path, content)
+
+
+def _arrange_sections(
+    card: TaskCard, scores: Scores, targets: npt.NDArray[np.bool_]
+) -> tuple[Section, ...]:
+    """What the report says of trust; nothing where the scores are about the images that chose."""
+    point = card.training.get("chosen_operating_point")
+    sections = arrange_chosen_point(point if isinstance(point, dict) else None)
+    if scores.trust is None:
+        return sections
+    return sections + arrange_trust(
+        scores.trust.to_dict(), scores.trust.before, targets, multi_label=card.multi_label
+    )

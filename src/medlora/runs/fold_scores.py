@@ -13,6 +13,7 @@ from medlora.errors import SettingsError
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.report.content import ReportContent
+from medlora.runs.calibration import choose_sets, join_calibrations
 from medlora.runs.folder import RunFolder, read_json, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, describe_data, warn_of_data
@@ -22,6 +23,7 @@ from medlora.runs.scoring import Scores, format_predictions, join_names, pick_mi
 from medlora.storage import read_file, write_atomically
 from medlora.task.ensemble import Ensemble, write_ensemble
 from medlora.task.file import load_task
+from medlora.task.trust import CalibrationRecord, ConformalRecord
 
 ENSEMBLE_NAME = "ensemble.json"
 ANSWERS_NAME = "out-of-fold.csv"
@@ -38,6 +40,7 @@ class FoldRun:
         best_epoch: The epoch that was kept, from 1.
         probabilities: (row, class) on the fold, in [0, 1].
         labels: (row,) names of the reference classes.
+        calibration: How its logits were scaled; None where they were not.
     """
 
     place: RunFolder
@@ -45,6 +48,7 @@ class FoldRun:
     best_epoch: int
     probabilities: npt.NDArray[np.float64]
     labels: tuple[str, ...]
+    calibration: CalibrationRecord | None
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,14 @@ class FoldScores:
             of its own fold's run.
         thresholds: (class,) chosen on all out-of-fold answers, for use on other images.
         warnings: What a reader has to know before believing the scores.
+        conformal: Limits of prediction sets, found on all out-of-fold answers; None for none.
     """
 
     runs: tuple[FoldRun, ...]
     out_of_fold: Scores
     thresholds: tuple[float, ...]
     warnings: tuple[str, ...]
+    conformal: ConformalRecord | None = None
 
     def summarise(self) -> dict[str, dict[str, float | None]]:
         """Measure to `mean` and `sd` over the folds that have it; the SD needs two of them."""
@@ -81,9 +87,20 @@ class FoldScores:
         }
 
     def settle(self) -> Refit:
-        """What a run on everything takes over: the median of the best epochs, thresholds."""
+        """What a run on everything takes over.
+
+        The median of the best epochs, thresholds, the folds' mean calibration, and the limits of
+        prediction sets.
+        """
         n_epochs = int(np.floor(np.median([run.best_epoch for run in self.runs]) + 0.5))
-        return Refit(n_epochs, len(self.runs), self.thresholds, self.out_of_fold.overall.to_dict())
+        return Refit(
+            n_epochs,
+            len(self.runs),
+            self.thresholds,
+            self.out_of_fold.overall.to_dict(),
+            join_calibrations([run.calibration for run in self.runs], len(self.thresholds)),
+            self.conformal,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, without the single answers."""
@@ -145,9 +162,19 @@ def score_folds(run: OngoingRun, pool: PreparedData, folds: npt.NDArray[np.int64
         operating_point=run.operating_point,
     )
     thresholds = run.choose_thresholds(table, np.arange(table.n_images), probabilities)
+    settings = run.settings
+    conformal, doubts = choose_sets(
+        probabilities,
+        table.targets,
+        classes=table.classes,
+        multi_label=table.multi_label,
+        coverage=settings.coverage,
+        by_class=settings.coverage_by_class,
+        source="out-of-fold",
+    )
     warnings = warn_of_data(pool, allow_patient_overlap=run.plan.allow_patient_overlap)
-    warnings = list(dict.fromkeys([*warnings, *_warn_of_folds(runs), *scores.warnings]))
-    return FoldScores(tuple(runs), scores, thresholds, tuple(warnings))
+    warnings = list(dict.fromkeys([*warnings, *_warn_of_folds(runs), *doubts, *scores.warnings]))
+    return FoldScores(tuple(runs), scores, thresholds, tuple(warnings), conformal)
 
 
 def write_fold_results(
@@ -172,9 +199,12 @@ def _read_fold(place: RunFolder, classes: Sequence[str]) -> FoldRun:
     text = read_file(place.predictions, "answers of a fold").decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     probabilities = [[float(row[f"p_{name}"]) for name in classes] for row in rows]
-    best_epoch: Any = load_task(place.task).card.training["best_epoch"]
+    card = load_task(place.task).card
+    best_epoch: Any = card.training["best_epoch"]
     labels = tuple(row["label"] for row in rows)
-    return FoldRun(place, evaluation, int(best_epoch), np.array(probabilities), labels)
+    return FoldRun(
+        place, evaluation, int(best_epoch), np.array(probabilities), labels, card.calibration
+    )
 
 
 def _warn_of_folds(runs: Sequence[FoldRun]) -> list[str]:
@@ -205,6 +235,9 @@ def _describe(run: OngoingRun, pool: PreparedData, scores: FoldScores) -> Report
         "data": describe_data(pool),
         "self_check": None,
     }
+    # Those of one fold's run; the other folds have others.
+    for name in ("calibration", "conformal"):
+        card.pop(name, None)
     return ReportContent(
         title=f"{run.plan.name}: {len(scores.runs)} folds",
         card=card,

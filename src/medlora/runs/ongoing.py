@@ -15,7 +15,7 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable
 from medlora.evaluate.features import FeatureReader
 from medlora.evaluate.operating import OperatingPoint, set_thresholds
-from medlora.evaluate.predict import predict_rows
+from medlora.evaluate.predict import convert_logits, predict_logits
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
@@ -23,6 +23,8 @@ from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.preparing import PreparedData, find_seen, prepare_data, prepare_pool
 from medlora.runs.scoring import Scores, score_rows
+from medlora.runs.trust import measure_trust
+from medlora.task.card import TaskCard
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from medlora.task.precision import DTYPES, choose_precision
@@ -178,12 +180,23 @@ class OngoingRun:
             rows: Rows to predict.
             from_images: Compute all of the model, also where parts of it are kept.
         """
-        return predict_rows(
+        logits = self.predict_logits(model, data, rows, from_images=from_images)
+        return convert_logits(logits, multi_label=data.table.multi_label)
+
+    def predict_logits(
+        self,
+        model: TaskModel,
+        data: PreparedData,
+        rows: npt.NDArray[np.int64],
+        *,
+        from_images: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """(row, class) logits of some rows; the arguments are those of `predict`."""
+        return predict_logits(
             model,
             data.images,
             rows,
             self.preprocessing,
-            multi_label=data.table.multi_label,
             batch_size=self.settings.batch_size,
             progress=self.progress,
             features=None if from_images else self.features,
@@ -206,6 +219,29 @@ class OngoingRun:
             seed=self.settings.seed,
             operating_point=self.operating_point,
         )
+
+    def score_task(
+        self,
+        model: TaskModel,
+        card: TaskCard,
+        data: PreparedData,
+        rows: npt.NDArray[np.int64],
+    ) -> Scores:
+        """Scores of a model that was made from the run's task file, and what they say of trust.
+
+        Args:
+            model: The model.
+            card: The task's card.
+            data: The run's images.
+            rows: Rows to answer.
+        """
+        logits = self.predict_logits(model, data, rows)
+        answers = convert_logits(logits, multi_label=card.multi_label)
+        scores = self.score(data, rows, answers, card.thresholds)
+        trust = measure_trust(
+            card, data.table, rows, logits, scores.decisions, seed=self.settings.seed
+        )
+        return replace(scores, trust=trust)
 
     def _list_normalisations(self) -> tuple[str, ...]:
         """Names of the normalisation parameters that are trained."""

@@ -19,6 +19,7 @@ from medlora.task.model import TaskModel
 from medlora.task.opening import build_model, record_self_check, run_self_check
 from medlora.task.precision import DTYPES
 from medlora.task.records import BackboneReference
+from medlora.task.trust import CalibrationRecord, ConformalRecord
 from medlora.train import sentinels
 from medlora.train.loop import Outcome
 
@@ -34,6 +35,9 @@ def describe_task(
     outcome: Outcome,
     thresholds: tuple[float, ...],
     scores: Mapping[str, Evaluation],
+    *,
+    calibration: CalibrationRecord | None,
+    conformal: ConformalRecord | None,
     refit: Refit | None = None,
 ) -> TaskCard:
     """The card of what a run has trained.
@@ -44,6 +48,8 @@ def describe_task(
         outcome: What training came to.
         thresholds: (class,) decision thresholds.
         scores: By the name of the images that they are about, `val` or `out_of_fold`.
+        calibration: How the model's logits were scaled.
+        conformal: Limits of its prediction sets.
         refit: What cross-validation had settled before.
     """
     training: dict[str, Any] = {
@@ -70,6 +76,8 @@ def describe_task(
         preprocessing=run.preprocessing,
         adapter=run.adapter,
         factorised=run.factorised,
+        calibration=calibration,
+        conformal=conformal,
         thresholds=thresholds,
         training=training,
         data=describe_data(data),

@@ -16,6 +16,7 @@ from medlora.evaluate.metrics import decide
 from medlora.evaluate.operating import OperatingPoint, measure_point
 from medlora.evaluate.score import score
 from medlora.report.content import Mistake, thumbnail
+from medlora.runs.trust import TrustScores
 from medlora.train.sentinels import find_constant_answer
 
 N_MISTAKES = 12
@@ -36,6 +37,8 @@ class Scores:
         warnings: What a reader has to know before believing the scores.
         operating_point: What `measure_point` found of the one that was asked for; None where
             none was.
+        trust: Calibration, prediction sets, abstaining and net benefit on the same images; None
+            where they were not measured.
     """
 
     rows: npt.NDArray[np.int64]
@@ -46,6 +49,7 @@ class Scores:
     n_seen: int
     warnings: tuple[str, ...]
     operating_point: dict[str, Any] | None = None
+    trust: TrustScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, without the single answers."""
@@ -57,7 +61,7 @@ class Scores:
         }
         if self.operating_point is not None:
             content["operating_point"] = self.operating_point
-        return content
+        return content | (self.trust.to_dict() if self.trust is not None else {})
 
 
 def score_rows(

@@ -11,6 +11,7 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.data.split import write_split
 from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
+from medlora.runs.calibration import check_coverage
 from medlora.runs.components import fit_components
 from medlora.runs.finishing import RunResult, finish_refit, finish_run
 from medlora.runs.folder import RunFolder, RunPlan, write_json
@@ -84,6 +85,7 @@ def begin_run(
         MedLoRAError: The folder is in use, or training failed.
     """
     run.check_classes(data.table)
+    check_coverage(run.settings, data.table)
     run.folder.check_free()
     run.fabric.barrier()
     if run.fabric.is_global_zero:

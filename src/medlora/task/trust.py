@@ -21,7 +21,7 @@ ScalingMethod = Literal["temperature", "vector"]
 
 # A fit stays far inside; beyond lies a file that somebody has tampered with.
 MAX_SCALE = 1e3
-MAX_OFFSET = 1e3
+MAX_OFFSET = 1e5
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
+from medlora.evaluate.conformal import check_coverage
 from medlora.evaluate.operating import OperatingPoint
 from medlora.lora.scaling import Scaling
 from medlora.preprocessing import Contrast, Step, check_channels, order_steps
@@ -16,6 +17,7 @@ Schedule = Literal["cosine", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Sampling = Literal["none", "balanced"]
 ThresholdRule = Literal["fixed", "f1", "youden"]
+CalibrationChoice = Literal["auto", "temperature", "vector", "none"]
 
 # Found on real images: a full network diverges at rates that an adapter needs.
 DEFAULT_LEARNING_RATES: dict[str, float] = {
@@ -40,7 +42,10 @@ SELECTION_MEASURES: dict[str, bool] = {
 
 # Left out of what is written at these values, so that it stays as it was before they came.
 _LATER: dict[str, Any] = {
+    "calibration": "none",
     "channels": [],
+    "coverage": None,
+    "coverage_by_class": False,
     "last_blocks": 0,
     "operating_point": None,
     "prepare": [],
@@ -83,6 +88,12 @@ class TrainSettings:
         thresholds: How decision thresholds are chosen on validation images.
         operating_point: A sensitivity or specificity that they are to reach in place of that,
             as `OperatingPoint.parse` reads it; None for none.
+        calibration: How logits are scaled after training, so that probabilities mean what they
+            say: `temperature` (one scale), `vector` (a scale and an offset for each class),
+            `none`, or `auto`, which chooses by the task and the number of validation images.
+        coverage: Share of images whose prediction set is to hold the truth, (0, 1); None for no
+            prediction sets.
+        coverage_by_class: Reach it among the images of each class.
         precision: `auto`, `bf16` or `fp32`.
         channels: Columns of a manifest with the series of each case, which become the channels
             of the image; none for colour images.
@@ -123,6 +134,9 @@ class TrainSettings:
     patience: int = 0
     thresholds: ThresholdRule = "fixed"
     operating_point: str | None = None
+    calibration: CalibrationChoice = "auto"
+    coverage: float | None = None
+    coverage_by_class: bool = False
     precision: Precision = "auto"
     channels: tuple[str, ...] = ()
     contrast: Contrast = "none"
@@ -143,6 +157,7 @@ class TrainSettings:
             ("class_weights", get_args(ClassWeights)),
             ("sampling", get_args(Sampling)),
             ("select_by", tuple(SELECTION_MEASURES)),
+            ("calibration", get_args(CalibrationChoice)),
             ("thresholds", get_args(ThresholdRule)),
             ("precision", get_args(Precision)),
             ("contrast", get_args(Contrast)),
@@ -201,6 +216,10 @@ class TrainSettings:
                     f"operating_point does not go with thresholds {self.thresholds!r}: both choose "
                     "them. Leave one out."
                 )
+        if self.coverage is not None:
+            check_coverage(self.coverage)
+        elif self.coverage_by_class:
+            raise SettingsError("coverage_by_class needs a coverage, for example 0.9.")
         if not self.targets:
             raise SettingsError("targets must name at least one set or pattern.")
         if self.method == "factorised" and self.targets not in (("default",), ("fc",)):
@@ -250,7 +269,8 @@ class TrainSettings:
             SettingsError: A name is unknown or a value is out of range.
         """
         try:
-            plain = dict(values)
+            # Runs from before there was a calibration did without.
+            plain = {"calibration": "none", **values}
             plain["targets"] = tuple(plain["targets"])
             for name in ("prepare", "channels"):
                 plain[name] = tuple(plain.get(name, ()))

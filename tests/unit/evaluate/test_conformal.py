@@ -107,7 +107,7 @@ def test_two_classes_for_an_image_are_refused_in_a_single_label_task() -> None:
 def test_new_images_are_covered_as_often_as_was_asked(by_class) -> None:
     """Many small calibration sets, each with one new image: whatever the model, 80 % or more."""
     rng = np.random.default_rng(5)
-    n_sets, n_images, coverage = 4000, 30, 0.8
+    n_sets, n_images, coverage = 1500, 30, 0.8
     hits = sizes = 0
     counts = np.zeros(3)
     hits_by_class = np.zeros(3)
@@ -138,7 +138,7 @@ def test_new_images_are_covered_as_often_as_was_asked(by_class) -> None:
 
 def test_labels_are_covered_with_the_finding_and_without_it() -> None:
     rng = np.random.default_rng(6)
-    coverage, n_sets = 0.8, 3000
+    coverage, n_sets = 0.8, 1500
     hits, counts = np.zeros(2), np.zeros(2)
     for _ in range(n_sets):
         truth = rng.random((41, 1)) < 0.3

@@ -40,7 +40,7 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 40
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 43
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
@@ -74,6 +74,9 @@ CHANGED = TrainSettings(
     select_by="loss",
     patience=4,
     thresholds="youden",
+    calibration="vector",
+    coverage=0.9,
+    coverage_by_class=True,
     precision="bf16",
     contrast="clahe",
     prepare=("crop", "denoise"),
@@ -109,9 +112,23 @@ def test_factorised_layers_have_no_last_blocks() -> None:
         TrainSettings(method="factorised", last_blocks=2)
 
 
+def test_settings_from_before_there_was_a_calibration_have_none() -> None:
+    values = TrainSettings().to_dict()
+    del values["calibration"]
+    assert TrainSettings.from_dict(values) == TrainSettings(calibration="none")
+    assert "calibration" not in TrainSettings(calibration="none").to_dict()
+
+
+def test_classes_are_covered_only_at_some_coverage() -> None:
+    with pytest.raises(SettingsError, match="coverage_by_class needs a coverage"):
+        TrainSettings(coverage_by_class=True)
+    with pytest.raises(SettingsError, match=r"coverage must be in \(0, 1\)"):
+        TrainSettings(coverage=1.0)
+
+
 def test_what_came_later_is_not_written_where_it_changes_nothing() -> None:
     assert (
-        not {"views", "last_blocks", "operating_point", "prepare", "channels"}
+        not {"views", "last_blocks", "operating_point", "prepare", "channels", "coverage"}
         & TrainSettings().to_dict().keys()
     )
     assert TrainSettings(prepare=("crop",)).to_dict()["prepare"] == ["crop"]
