@@ -20,6 +20,7 @@ from medlora.cli.terminal import (
     open_cache,
     print_operating_point,
     print_scores,
+    print_trust,
     show_progress,
     warn,
 )
@@ -92,6 +93,7 @@ def evaluate_task_file(
     warn(warnings)
     print_scores(scores.overall.to_dict(), f"{opened.card.name}: {split} images of {data}")
     print_operating_point(scores.operating_point)
+    print_trust(scores.to_dict())
     if scores.unseen is not None:
         print_scores(scores.unseen.to_dict(), "Those not seen in training")
     for groups in result.subgroups:

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medlora.cli.terminal import print_folds, print_operating_point, print_scores, warn
+from medlora.cli.terminal import (
+    print_folds,
+    print_operating_point,
+    print_scores,
+    print_trust,
+    warn,
+)
 
 if TYPE_CHECKING:
     from medlora.runs.finishing import RunResult
@@ -38,6 +44,7 @@ def show_run(result: "RunResult") -> None:
     if result.scores is not None:
         print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
         print_operating_point(result.scores.operating_point)
+        print_trust(result.scores.to_dict())
         if result.scores.unseen is not None:
             print_scores(
                 result.scores.unseen.to_dict(), f"{result.split} images not seen in training"

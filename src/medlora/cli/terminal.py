@@ -229,6 +229,37 @@ def print_operating_point(point: Mapping[str, Any] | None, images: str = "") -> 
         )
 
 
+def print_trust(content: Mapping[str, Any]) -> None:
+    """Calibration, prediction sets and abstaining on the scored images, on standard output.
+
+    Args:
+        content: As `Scores.to_dict` writes it.
+    """
+    figures = content.get("calibration")
+    if figures is not None:
+        before, after = figures["before"], figures["after"]
+        changes = [
+            f"{name.replace('_', ' ')} {before[name]:.3f} to {after[name]:.3f}"
+            for name in ("calibration_error", "log_loss")
+        ]
+        typer.echo(f"calibration here: {', '.join(changes)}")
+    conformal = content.get("conformal")
+    if conformal is not None:
+        coverage, bounds = _format(conformal["coverage"])
+        size, _ = _format(conformal["mean_size"])
+        between = f" ({bounds})" if bounds else ""
+        typer.echo(
+            f"prediction sets hold the truth for {coverage}{between}, made for "
+            f"{conformal['wanted']:g}; {size} answers in a set"
+        )
+    answered = content.get("abstaining")
+    if answered is not None and answered["n_abstained"]:
+        typer.echo(
+            f"withheld {answered['n_abstained']} of {answered['n_answers']} answers; error "
+            f"{_format(answered['error'])[0]} in place of {_format(answered['error_of_all'])[0]}"
+        )
+
+
 def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
     """A table of each fold's accuracy and AUROC with their intervals, on standard output."""
     from rich.console import Console

@@ -3,7 +3,14 @@ import signal
 import numpy as np
 import pytest
 
-from medlora.cli.terminal import StopSignal, open_cache, print_scores, quote_command, show_progress
+from medlora.cli.terminal import (
+    StopSignal,
+    open_cache,
+    print_scores,
+    print_trust,
+    quote_command,
+    show_progress,
+)
 
 
 @pytest.fixture
@@ -85,3 +92,29 @@ def test_undefined_scores_are_printed_as_a_word(capsys) -> None:
     assert "0.500" in out
     assert "0.250 to 0.750" in out
     assert out.count("undef.") == 2
+
+
+def test_trust_is_told_in_a_line_each_and_nothing_where_there_is_nothing(capsys) -> None:
+    print_trust({"abstaining": {"n_abstained": 0}})
+    assert capsys.readouterr().out == ""
+    estimate = {"value": 0.8, "low": 0.7, "high": 0.9}
+    unknown = dict.fromkeys(("value", "low", "high"), "undefined")
+    figures = {"calibration_error": 0.125, "log_loss": 0.5}
+    print_trust(
+        {
+            "calibration": {"before": figures, "after": figures},
+            "conformal": {"wanted": 0.9, "coverage": estimate, "mean_size": estimate},
+            "abstaining": {
+                "n_abstained": 3,
+                "n_answers": 10,
+                "error": estimate,
+                "error_of_all": unknown,
+            },
+        }
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "calibration here: calibration error 0.125 to 0.125, log loss 0.500 to 0.500",
+        "prediction sets hold the truth for 0.800 (0.700 to 0.900), made for 0.9; 0.800 answers "
+        "in a set",
+        "withheld 3 of 10 answers; error 0.800 in place of undef.",
+    ]
