@@ -41,7 +41,8 @@ def measure_sets(
         sizes = sets.present.sum(axis=1)
         hit: Bools = np.asarray((sets.present & targets).any(axis=1))
         values = np.stack([hit, sizes, sizes == 1, sizes == 0], axis=1).astype(np.float64)
-        own = estimate_means(np.repeat(hit[:, None], len(classes), 1) * 1.0, targets, **options)
+        held = np.repeat(hit[:, None], len(classes), axis=1).astype(np.float64)
+        own = estimate_means(held, targets, **options)
         by_class = {name: {"coverage": each} for name, each in zip(classes, own, strict=True)}
     else:
         hits = np.where(targets, sets.present, sets.absent)

@@ -176,7 +176,7 @@ def choose_method(
 
 def describe_calibration(record: CalibrationRecord) -> str:
     """What a calibration did, in one line."""
-    how = record.method
+    how: str = record.method
     if record.method == "temperature":
         how += f" {1 / record.scale[0]:.3g}"
     figures = [
