@@ -93,8 +93,10 @@ def _render_costs(costs: dict[str, Any]) -> str:
     aim = field(costs, "aim_seconds")
     verdict = (
         f"{n_far:,} images would take {total / 60:.0f} minutes beyond decoding (aim: under "
-        f"{aim / 60:.0f}, {'reached' if total < aim else 'not reached'}), extrapolated from these "
-        f"measurements with {field(costs, 'n_threads')} threads; the benchmark itself held "
+        f"{aim / 60:.0f}, {'reached' if total < aim else 'not reached'}). That is extrapolated: "
+        "measured is the time that one core works, and the last column is of "
+        f"{field(costs, 'n_cores')} cores that share the work; all pairs of images grow with the "
+        "square of their number, the rest with it. The benchmark held "
         f"{field(costs, 'peak_bytes') / 2**30:.1f} GiB at most."
     )
     table = format_table(["part", "measured", f"seconds for {n_far:,} images"], rows)

@@ -19,7 +19,7 @@ RESULT = {
     ],
     "costs": {
         "n_images": 20000,
-        "n_threads": 2,
+        "n_cores": 2,
         "seconds": {"hashes": 8.0, "neighbours": 4.0},
         "seconds_of_pair": 0.0005,
         "seconds_of_features": 0.01,
