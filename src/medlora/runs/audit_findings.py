@@ -115,12 +115,13 @@ def _judge_leaks(audit: "Audit") -> list[Finding]:
                 )
             )
         if is_near.any():
-            words = f"{int(is_near.sum()):,} of the {len(rows):,} {word} images"
+            more = " more" if is_exact.any() else ""
             found.append(
                 Finding(
                     "copies",
                     "blocks" if level == "blocks" else "warns",
-                    f"{words}{' more' if is_exact.any() else ''} are near copies of images in "
+                    f"{int(is_near.sum()):,}{more} of the {len(rows):,} {word} images are near "
+                    f"copies of images in "
                     f"{purpose} (recompressed, resized, cropped, turned or mirrored), or of the "
                     "same patient as these by their looks, such as the next slice.",
                 )

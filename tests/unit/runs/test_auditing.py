@@ -55,7 +55,7 @@ def test_leaks_and_contradictions_block(audit) -> None:
     assert audit.is_blocked
     blocking = sentences(audit, "blocks")
     assert "1 of the 26 test images are also in training or validation, pixel for pixel" in blocking
-    assert "1 of the 26 test images more are near copies" in blocking
+    assert "1 more of the 26 test images are near copies" in blocking
     assert "labels that differ" in blocking
     assert "1 of the groups of files with identical pixels has labels that differ" in blocking
     assert "1 group of identical files (2 images), 1 of them across" in sentences(audit, "notes")
