@@ -1,12 +1,13 @@
 """An audit as its page shows it: tables, pictures and sentences."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from medlora import __version__
-from medlora.audit.duplicates import DuplicateGroup
+from medlora.audit.duplicates import DuplicateGroup, link_rows
 from medlora.audit.facts import FACT_NAMES
 from medlora.audit.findings import count_words
 from medlora.audit.labels import LabelIssue
@@ -57,7 +58,7 @@ def arrange_audit(audit: Audit, command: str = "") -> AuditContent:
         counts=_arrange_counts(audit),
         groups=[_arrange_group(audit, group) for group in audit.groups[:N_GROUPS]],
         n_groups=len(audit.groups),
-        issues=[_draw_issue(audit, issue) for issue in issues[:N_ISSUES]],
+        issues=[_draw_issue(audit, issue) for issue in _pick_issues(audit, issues)],
         n_issues=len(issues),
         issues_note=""
         if audit.issues is not None
@@ -143,6 +144,15 @@ def _pick_members(audit: Audit, group: DuplicateGroup) -> list[int]:
     firsts = [rows[0] for rows in kinds.values()]
     others = [row for row in group.rows if row not in firsts]
     return sorted([*firsts, *others][:_N_OF_GROUP])
+
+
+def _pick_issues(audit: Audit, issues: Sequence[LabelIssue]) -> list[LabelIssue]:
+    """The first ones, of copies with one label the first alone."""
+    copies = link_rows(audit.pairs.rows, audit.table.n_images)
+    firsts: dict[tuple[int, int, bool], LabelIssue] = {}
+    for issue in issues:
+        firsts.setdefault((int(copies[issue.row]), issue.given, issue.has_label), issue)
+    return list(firsts.values())[:N_ISSUES]
 
 
 def _draw_issue(audit: Audit, issue: LabelIssue) -> Tile:
