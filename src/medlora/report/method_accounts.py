@@ -4,6 +4,7 @@ from typing import Any
 
 from medlora.report.cards import METHOD_WORDS, format_value, group_layers, read_mapping
 from medlora.report.content import ReportContent
+from medlora.report.tables import SPLIT_WORDS
 from medlora.report.wording import clean_text, format_count, name_measure
 
 _THRESHOLDS = {
@@ -150,10 +151,12 @@ def tell_calibration(content: ReportContent) -> str:
         return ""
     if not found:
         return "Probabilities are the network's own; they were not calibrated."
+    words = {"temperature": "one scale for all classes", "vector": "scale and offset of each class"}
+    how = words.get(str(found.get("method")), "a scaling of the logits")
+    source = SPLIT_WORDS.get(str(found.get("source")), clean_text(str(found.get("source"))))
     return (
-        "Probabilities were calibrated on validation images "
-        f"({clean_text(str(found.get('method', 'scaling of the logits')))}), and the scaling is "
-        "part of the stored head."
+        f"Probabilities were calibrated by {how}, fitted on {format_value(found.get('n_images'))} "
+        f"{source} images; it is part of the stored head."
     )
 
 

@@ -26,6 +26,7 @@ def list_sections(content: ReportContent) -> tuple[Section, ...]:
         *(section for section in added if section.place == "methods"),
         *(_describe_method(content)),
         *(section for section in added if section.place == "results"),
+        *(section for section in added if section.place == "mistakes"),
         _describe_limits(content),
         *(section for section in added if section.place == "limits"),
         *(section for section in added if section.place == "appendix"),

@@ -1,5 +1,7 @@
 """A run's report as a document of plain sections, for Markdown."""
 
+from collections.abc import Sequence
+
 from medlora.report.cards import arrange_card, read_mapping, read_note
 from medlora.report.content import ReportContent
 from medlora.report.document import Document
@@ -65,7 +67,7 @@ def arrange_document(content: ReportContent) -> Document:
             _arrange_scores(content),
             _arrange_figures(figures),
             *at("results"),
-            _arrange_mistakes(content),
+            _arrange_mistakes(content, at("mistakes")),
             _arrange_training(content, figures),
             *at("limits"),
             _arrange_card(content),
@@ -129,7 +131,7 @@ def _arrange_figures(figures: dict[str, str]) -> Section:
     return Section("Discrimination and calibration", "figures", "", blocks)
 
 
-def _arrange_mistakes(content: ReportContent) -> Section:
+def _arrange_mistakes(content: ReportContent, added: Sequence[Section]) -> Section:
     blocks: list[Block] = []
     pictures = []
     for mistake in content.mistakes:
@@ -145,6 +147,7 @@ def _arrange_mistakes(content: ReportContent) -> Section:
         blocks.append(Gallery(tuple(pictures), "Wrong decisions, the most confident first."))
     else:
         blocks.append(Paragraph("No pictures of mistakes were kept."))
+    blocks += [block for section in added for block in section.blocks]
     return Section("The worst mistakes", "mistakes", "", tuple(blocks))
 
 

@@ -18,7 +18,7 @@ _UNFIT_ELEMENTS = frozenset({"script", "foreignobject", "style", "iframe", "anim
 # A raster inside a drawing, as matplotlib writes it.
 _RASTER = "data:image/png;base64,"
 
-Place = Literal["methods", "results", "limits", "appendix"]
+Place = Literal["methods", "results", "mistakes", "limits", "appendix"]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ class Section:
         intro: What the section is about, in a sentence or two; "" for none.
         blocks: What stands below.
         place: `methods` before the scores, `results` behind them, `limits` behind mistakes and
-            training, `appendix` behind the card.
+            training, `appendix` behind the card; the blocks of `mistakes` stand below the pictures
+            of mistakes, without a heading of their own.
 
     Raises:
         SettingsError: The anchor is none, or the title is empty.

@@ -98,6 +98,9 @@ def find_wrong_class(table: ImageTable, scores: Scores, place: int) -> int:
 
 def _describe(text: str) -> tuple[Section, ...]:
     section = Section(
-        "Heat maps of the mistakes", "heat-maps", blocks=(Paragraph(text, is_small=True),)
+        "Heat maps of the mistakes",
+        "heat-maps",
+        blocks=(Paragraph(text, is_small=True),),
+        place="mistakes",
     )
     return (section,)

@@ -8,6 +8,7 @@ import pytest
 from medlora.report.content import ReportContent
 from medlora.report.document import Document, render_document
 from medlora.report.page import render_report
+from medlora.report.plain import arrange_document
 from medlora.report.sections import (
     Block,
     Caution,
@@ -123,6 +124,19 @@ def test_a_reports_sections_stand_at_their_place(
     for kind in ("Figure", "Table"):
         numbers = [int(number) for number in re.findall(rf"{kind} (\d+)\.", captions)]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_blocks_about_mistakes_stand_below_their_pictures(
+    content_maker: Callable[..., ReportContent],
+) -> None:
+    blocks = (Paragraph("Maps by Grad-CAM."),)
+    sections = (Section("Heat maps", "heat-maps", "", blocks, "mistakes"),)
+    content = content_maker(sections=sections)
+    page = render_report(content)
+    assert "Maps by Grad-CAM." in page.partition('id="mistakes"')[2].partition("</section>")[0]
+    assert 'href="#heat-maps"' not in page and ">Heat maps<" not in page
+    plain = next(each for each in arrange_document(content).sections if each.anchor == "mistakes")
+    assert plain.blocks[-1:] == blocks
 
 
 def test_a_fold_table_names_the_table_of_all_answers(

@@ -72,7 +72,7 @@ def test_sections_of_others_stand_between_a_reports_own(
 ) -> None:
     sections = tuple(
         Section(place, place, place=place)  # type: ignore[arg-type]
-        for place in ("appendix", "limits", "results", "methods")
+        for place in ("appendix", "limits", "mistakes", "results", "methods")
     )
     sections = tuple(Section(s.title, f"own-{s.anchor}", place=s.place) for s in sections)
     found = list_sections(content_maker(sections=sections))
@@ -81,6 +81,7 @@ def test_sections_of_others_stand_between_a_reports_own(
         "own-methods",
         "method",
         "own-results",
+        "own-mistakes",
         "limits",
         "own-limits",
         "own-appendix",
