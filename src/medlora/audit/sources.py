@@ -18,6 +18,11 @@ NOT_GROUPS: Final = frozenset({"path", "label", "labels", "split", "sha256"})
 FROM_NAMES: Final = "(file names)"
 """Stands for a column where sources are read from the names of files."""
 
+# A column names a source where so many neighbours have the same value, and so many times as
+# many as by chance.
+MIN_SHARE: Final = 0.15
+MIN_TIMES: Final = 3.0
+MAX_P_VALUE: Final = 0.01
 # A column with fewer values than this, or larger groups, describes a kind of image, not a source.
 _MIN_VALUES: Final = 12
 _MAX_SHARE: Final = 0.1
@@ -49,6 +54,12 @@ class SourceClustering:
     p_value: float
     n_cut: int
 
+    @property
+    def is_source(self) -> bool:
+        """Whether images of one value are so alike that they must stay together."""
+        is_clear = self.share >= max(MIN_SHARE, MIN_TIMES * self.chance)
+        return is_clear and self.p_value <= MAX_P_VALUE
+
 
 def list_candidates(
     columns: Mapping[str, Sequence[str]], locations: Sequence[str]
@@ -65,8 +76,11 @@ def list_candidates(
         if name not in NOT_GROUPS and _may_be_source(values)
     }
     named = tuple(read_source(location) for location in locations)
-    known = {_number(values) for values in found.values()}
-    if _may_be_source(named) and _number(named) not in known:
+    # A column that holds all images of each name together tells as much, or more.
+    is_told = any(
+        len(set(zip(named, own, strict=True))) == len(set(named)) for own in found.values()
+    )
+    if _may_be_source(named) and not is_told:
         found[FROM_NAMES] = named
     return found
 

@@ -21,7 +21,6 @@ from medlora.report.audit_content import (
     TileGroup,
 )
 from medlora.report.content import thumbnail
-from medlora.runs.audit_findings import is_source
 from medlora.runs.auditing import Audit
 from medlora.runs.preview import describe_classes
 
@@ -226,7 +225,7 @@ def _arrange_sources(audit: Audit) -> GridTable:
             f"{own.chance:.3f}",
             f"{own.p_value:.3f}",
             f"{own.n_cut:,}",
-            "yes" if is_source(own) else "no",
+            "yes" if own.is_source else "no",
         )
         for own in audit.clusterings
     )

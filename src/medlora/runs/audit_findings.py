@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from medlora.audit.duplicates import group_duplicates, link_rows
 from medlora.audit.findings import Finding, Level, count_words
-from medlora.audit.sources import FROM_NAMES, SourceClustering, count_cut
+from medlora.audit.sources import FROM_NAMES, count_cut
 from medlora.data.table import ImageTable
 from medlora.runs.audit_power import SplitPower
 from medlora.runs.audit_shortcuts import ALL_FACTS
@@ -15,10 +15,6 @@ from medlora.runs.audit_shortcuts import ALL_FACTS
 if TYPE_CHECKING:
     from medlora.runs.auditing import Audit
 
-# A column names a source where so many neighbours have the same value, and so many times as
-# many as by chance.
-MIN_SHARE: Final = 0.15
-MIN_TIMES: Final = 3.0
 MAX_P_VALUE: Final = 0.01
 MIN_DRIFT: Final = 0.7
 _WIDE_INTERVAL: Final = 0.1
@@ -214,16 +210,11 @@ def _judge_labels(audit: "Audit") -> list[Finding]:
     ]
 
 
-def is_source(own: SourceClustering) -> bool:
-    """Whether images of one value of a column are so alike that they must stay together."""
-    return own.share >= max(MIN_SHARE, MIN_TIMES * own.chance) and own.p_value <= MAX_P_VALUE
-
-
 def _judge_sources(audit: "Audit") -> list[Finding]:
     taken = audit.group_by or "patient"
     found = []
     for own in audit.clusterings:
-        if not is_source(own):
+        if not own.is_source:
             continue
         is_named = own.column != FROM_NAMES
         which = f"one {own.column}" if is_named else "one source, as the file names tell it,"
@@ -234,7 +225,9 @@ def _judge_sources(audit: "Audit") -> list[Finding]:
         has_splits = any(split is not None for split in audit.table.splits)
         if own.n_cut:
             words = count_words(own.n_cut, "source lies", "sources lie")
-            found.append(Finding("sources", "blocks", f"{sentence} {words} in several splits."))
+            # Patients in several splits are a finding of their own.
+            level: Level = "notes" if own.column == taken else "blocks"
+            found.append(Finding("sources", level, f"{sentence} {words} in several splits."))
         elif own.column == taken:
             found.append(Finding("sources", "notes", f"{sentence} They are kept together."))
         else:

@@ -54,7 +54,8 @@ class Audit:
         read: What was read of the images.
         pairs: Images that show the same picture.
         groups: The groups that these pairs link.
-        group_numbers: (image,) group of each image: copies and images of one patient together.
+        group_numbers: (image,) group of each image: copies, images of one patient and images of
+            one source together.
         shortcuts: How well the label can be told from facts about the files; None where there are
             too few images.
         issues: Labels that look wrong; None without a backbone or with too few images.
@@ -135,10 +136,14 @@ def audit_data(
         features = shorten_features(whole, seed=seed)
     pairs = find_copies(read, features, n_threads=n_threads, progress=progress)
     table = read.table
-    group_numbers = _link_images(table, pairs)
-    folds = _fold(table, group_numbers, seed)
-    columns = read_columns(path, table, channels)
+    columns = list_candidates(read_columns(path, table, channels), table.locations)
     strata = _stratify(table)
+    clusterings: tuple[SourceClustering, ...] = ()
+    if features is not None:
+        clusterings = _measure_sources(table, columns, features, strata, pairs, seed)
+    sources = [columns[own.column] for own in clusterings if own.is_source]
+    group_numbers = _link_images(table, pairs, sources)
+    folds = _fold(table, group_numbers, seed)
     audit = Audit(
         table=table,
         group_by=group_by,
@@ -155,9 +160,7 @@ def audit_data(
         issues=None
         if folds is None or features is None
         else _find_issues(table, features, folds, progress),
-        clusterings=()
-        if features is None
-        else _measure_sources(table, columns, features, strata, pairs, seed),
+        clusterings=clusterings,
         drifts=()
         if features is None
         else _measure_drifts(table, features, strata, group_numbers, seed),
@@ -203,10 +206,16 @@ def read_columns(
     }
 
 
-def _link_images(table: ImageTable, pairs: DuplicatePairs) -> npt.NDArray[np.int64]:
-    """Copies and images of one patient have one number."""
-    copies = link_rows(pairs.rows, table.n_images)
-    return group_rows(table.patients, [str(number) for number in copies])
+def _link_images(
+    table: ImageTable, pairs: DuplicatePairs, sources: Sequence[Sequence[str]]
+) -> npt.NDArray[np.int64]:
+    """Copies, images of one patient and images of one source have one number."""
+    numbers = group_rows(
+        table.patients, [str(number) for number in link_rows(pairs.rows, table.n_images)]
+    )
+    for values in sources:
+        numbers = group_rows([value or None for value in values], [str(own) for own in numbers])
+    return numbers
 
 
 def _fold(
@@ -260,7 +269,7 @@ def _measure_sources(
     rows = np.setdiff1d(np.arange(table.n_images), same)
     splits = [table.splits[row] for row in rows]
     found = []
-    for name, values in list_candidates(columns, table.locations).items():
+    for name, values in columns.items():
         own = [values[row] for row in rows]
         measured = measure_clustering(name, own, features[rows], strata[rows], splits, seed=seed)
         if measured is not None:

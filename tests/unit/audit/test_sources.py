@@ -68,6 +68,8 @@ def test_columns_that_describe_a_kind_are_no_candidates() -> None:
     named = [f"p{number // 2}_{number}.png" for number in range(n_images)]
     found = list_candidates(columns, named)
     assert list(found) == ["photo", FROM_NAMES]
-    # The names tell what the column tells.
+    # The names tell what the column tells, or less.
     same = [f"x{number // 3}_{number}.png" for number in range(n_images)]
     assert list(list_candidates(columns, same)) == ["photo"]
+    finer = [f"x{number // 3}_{number % 2}_{number}.png" for number in range(n_images)]
+    assert list(list_candidates(columns, finer)) == ["photo"]

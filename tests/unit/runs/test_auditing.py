@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from audit_samples import write_data
 from medlora.backbones.weights import load_backbone
@@ -162,3 +163,27 @@ def test_patients_in_several_splits_block_and_are_not_named(folder, tmp_path) ->
     assert not find_leaking(found)[found.table.rows_in("train")].any()
     with pytest.raises(SettingsError, match="would write over"):
         write_fixed(found, tmp_path / "data.csv", tmp_path / "data.csv")
+
+
+def test_images_of_one_photograph_are_found_alike_and_kept_together(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(72):
+        photo = number // 3
+        colour = np.random.default_rng(photo).uniform(0.3, 1, 3)
+        pixels = (0.5 + rng.random((32, 32, 1)) / 2) * colour * 255
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number:02d}.png")
+        label, split = ("ab"[photo % 2], "test" if photo > 19 else "train")
+        row = {"path": f"{number:02d}.png", "label": label, "split": split}
+        rows.append(row | {"photo": f"f{photo}"})
+    manifest = write_manifest(tmp_path / "data.csv", rows)
+    network = load_backbone("test_vit", "random")
+    found = audit_data(manifest, cache=NoCache(), backbone=network)
+    assert found.pairs.rows.tolist() == []
+    assert "Images of one photo are alike" in sentences(found, "warns")
+    assert "use --group-by photo" in sentences(found, "warns")
+    assert len(set(found.group_numbers.tolist())) == 24
+    assert (found.power.n_images, found.power.n_units) == (12, 4)
+    named = audit_data(manifest, cache=NoCache(), backbone=network, group_by="photo")
+    assert "They are kept together" in sentences(named, "notes")
+    assert "use --group-by" not in sentences(named, "warns")
