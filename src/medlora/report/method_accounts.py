@@ -141,7 +141,22 @@ def tell_thresholds(content: ReportContent) -> str:
         f"{clean_text(name)}: {format_value(value)}"
         for name, value in zip(content.classes, thresholds, strict=False)
     )
-    return f"A probability for each class, and a decision by thresholds that were {rule}: {pairs}."
+    return (
+        f"A probability for each class, and a decision by thresholds that were {rule}: {pairs}."
+        f"{_tell_sets(content)}"
+    )
+
+
+def _tell_sets(content: ReportContent) -> str:
+    found = read_mapping(content.card, "conformal")
+    if not found:
+        return ""
+    among = "the images of each class" if found.get("by_class") else "all images"
+    alone = "" if content.multi_label else "; where it does not hold one class, the task abstains"
+    return (
+        " Beside it stands a prediction set, made to hold the truth for "
+        f"{format_value(found.get('coverage'))} of {among}{alone}."
+    )
 
 
 def tell_calibration(content: ReportContent) -> str:

@@ -130,6 +130,26 @@ def test_the_method_names_network_adapter_training_and_choice(real_content: Repo
     assert entries["unequal classes"].startswith("For classes of unequal size, the loss weighs")
 
 
+def test_the_method_tells_of_calibration_and_prediction_sets(
+    content_maker: Callable[..., ReportContent],
+) -> None:
+    calibration = {"method": "temperature", "source": "val", "n_images": 126}
+    card = make_card(
+        training=TRAINING,
+        calibration=calibration,
+        conformal={"coverage": 0.9, "by_class": True},
+    )
+    entries = read_entries(find(list_sections(content_maker(card=card)), "method"))
+    assert entries["calibration"] == (
+        "Probabilities were calibrated by one scale for all classes, fitted on 126 validation "
+        "images; it is part of the stored head."
+    )
+    assert entries["output"].endswith(
+        "made to hold the truth for 0.9 of the images of each class; where it does not hold one "
+        "class, the task abstains."
+    )
+
+
 def test_without_a_card_nothing_is_made_up(label_content: ReportContent) -> None:
     anchors = [section.anchor for section in list_sections(label_content)]
     assert anchors == ["limits", "model-card", "claim", "tripod"]
