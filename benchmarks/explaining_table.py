@@ -19,13 +19,13 @@ def render_explaining(result: dict[str, Any]) -> str:
     """
     rows, aim = field(result, "rows"), field(result, "aim")
     setting = (
-        f"{field(result, 'n_per_class')} drawn slices of each of four classes, a fifth of them for "
-        f"testing; rank 4, {field(result, 'epochs')} epochs. Maps of the test images that have a "
-        "lesion and are classified correctly."
+        f"{field(result, 'n_slices')} new drawn slices of each of three classes with a lesion, "
+        "from a seed that no task was trained on. Maps of those that are classified correctly."
     )
     table = format_table(
         [
             "backbone",
+            "trained",
             "method",
             "images",
             "largest value in the lesion",
@@ -59,6 +59,7 @@ def _format_row(row: dict[str, Any]) -> list[str]:
     chosen = " (chosen)" if field(row, "is_chosen") else ""
     return [
         field(row, "backbone"),
+        field(row, "training"),
         field(row, "method") + chosen,
         f"{n_maps} of {field(row, 'n_lesions')}",
         f"{n_hits / max(n_maps, 1):.3f} ({low:.2f} to {high:.2f})",

@@ -9,7 +9,7 @@ from medlora.evaluate.heat_maps import choose_map_method, compute_heat_map
 from medlora.task.model import TaskModel, plan_adapter
 
 # Cells of the map on a side, for inputs of 64 pixels.
-GRIDS = {"vit_tiny_patch16_224": 4, "vgg11": 4}
+GRIDS = {"vit_tiny_patch16_224": 4, "vgg11": 4, "tf_efficientnet_lite0": 4}
 
 
 @pytest.mark.parametrize("name", SETTINGS)

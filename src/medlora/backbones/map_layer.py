@@ -1,11 +1,11 @@
 """The layer of a network whose feature maps tell best where in an image something lies."""
 
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from medlora.backbones.spec import FAMILIES, find_family
+from medlora.backbones.spec import FAMILIES, FamilyRule, find_family
 from medlora.errors import BackboneError
 
 _POOLINGS = (nn.MaxPool2d, nn.AvgPool2d)
@@ -27,11 +27,11 @@ class MapLayer(NamedTuple):
 def has_maps(network: nn.Module) -> bool:
     """Whether `find_map_layer` knows a layer of this network."""
     family = find_family(network)
-    return family is not None and family.map_layer is not None
+    return family is not None and _has_maps(family)
 
 
 def find_map_layer(network: nn.Module) -> MapLayer:
-    """The last layer of a timm network that still tells one place from another.
+    """The layer of a timm network whose maps tell best what speaks for an answer, and where.
 
     Args:
         network: The network, with or without an adapter on it.
@@ -45,13 +45,15 @@ def find_map_layer(network: nn.Module) -> MapLayer:
         'layer4'
     """
     family = find_family(network)
-    pattern = family.map_layer if family else None
-    if family is None or pattern is None:
-        known = ", ".join(each.name for each in FAMILIES if each.map_layer)
+    if family is None or not _has_maps(family):
+        known = ", ".join(each.name for each in FAMILIES if _has_maps(each))
         raise BackboneError(
             f"The last feature maps are known of {known}, not of {type(network).__name__}. Use "
             "--method integrated-gradients, or attention for a vision transformer."
         )
+    if family.map_reduction is not None:
+        return MapLayer(_find_stage(network, family.map_reduction), family.maps_end_in_channels)
+    pattern = family.map_layer or ""
     names = [
         name
         for name, module in network.named_modules()
@@ -60,3 +62,18 @@ def find_map_layer(network: nn.Module) -> MapLayer:
         and not isinstance(module, _POOLINGS)
     ]
     return MapLayer(names[-1], family.maps_end_in_channels)
+
+
+def _has_maps(family: FamilyRule) -> bool:
+    return family.map_layer is not None or family.map_reduction is not None
+
+
+def _find_stage(network: nn.Module, reduction: int) -> str:
+    """The last stage of a timm network that is reduced so many times at most."""
+    stages: Any = getattr(network, "feature_info", ())
+    names = [str(stage["module"]) for stage in stages if stage["reduction"] <= reduction]
+    if not names:
+        raise BackboneError(
+            f"{type(network).__name__} does not list its stages. Use --method integrated-gradients."
+        )
+    return names[-1]

@@ -138,21 +138,25 @@ def list_members(model: TaskModel | EnsembleModel) -> list[TaskModel]:
 
 
 def _trace_maps(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """Grad-CAM, as far as a place speaks for the class more than the middle one does.
+    """Gradient times feature map, place by place, above the middle place.
 
-    The published rule keeps what is above 0. But a number that is added to all places, and taken
-    off the head's offset, changes no answer: where the offset is large, all places may lie below 0
-    though the class is certain.
+    Grad-CAM averages the gradient over all places before it is multiplied. That is the same in
+    front of a mean and a linear head, and misleads in earlier layers. The published rule keeps what
+    is above 0; but a number that is added to all places, and taken off the head's offset, changes
+    no answer: where the offset is large, all places may lie below 0 though the class is certain.
 
     Reference:
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-        Localization, ICCV 2017.
+        Localization, ICCV 2017; Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful
+        explanations of convolutional neural networks, 2020.
     """
     attribution = _import_captum()
     place = find_map_layer(model.network)
     with _tap_maps(model.network, place) as tap:
-        explained = attribution.LayerGradCam(measure, tap).attribute(inputs.requires_grad_())
-    values: Tensor = explained.detach()[0, 0].float()
+        explained = attribution.LayerGradientXActivation(measure, tap).attribute(
+            inputs.requires_grad_()
+        )
+    values: Tensor = explained.detach()[0].float().sum(dim=0)
     return (values - values.median()).clamp(min=0)
 
 

@@ -5,6 +5,7 @@ from benchmarks.result_fields import ResultError
 
 ROW = {
     "backbone": "net",
+    "training": "lora, 8 epochs",
     "method": "grad-cam",
     "is_chosen": True,
     "n_lesions": 120,
@@ -16,12 +17,15 @@ ROW = {
     "head_correlation": 0.1,
     "classes": {"glioma-like": {"n_maps": 100, "n_hits": 93}},
 }
-RESULT = {"n_per_class": 300, "epochs": 8, "aim": 0.9, "rows": [ROW]}
+RESULT = {"n_slices": 40, "aim": 0.9, "rows": [ROW]}
 
 
 def test_hits_are_told_with_their_interval_and_the_aim() -> None:
     text = render_explaining(RESULT)
-    assert "| net | grad-cam (chosen) | 100 of 120 | 0.930 (0.86 to 0.97) | 0.080 |" in text
+    assert (
+        "| net | lora, 8 epochs | grad-cam (chosen) | 100 of 120 | 0.930 (0.86 to 0.97) | 0.080 |"
+        in text
+    )
     assert "93 of 100" in text
     assert "net, grad-cam: 93.0% (aim: at least 90%, reached)." in text
 
