@@ -43,6 +43,14 @@ class LabelIssue:
     is_confident: bool
     has_label: bool = True
 
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it is counted, and what is suggested is also likelier than the label.
+
+        Of a rare class the mean probability is low, and reached by many images without it.
+        """
+        return self.is_confident and self.margin < 0
+
 
 def predict_out_of_fold(
     features: npt.NDArray[Any],
@@ -114,7 +122,8 @@ def find_label_issues(
         multi_label: Whether an image may have several classes.
 
     Returns:
-        Those that are counted first, then the others; within both by normalised margin.
+        Those that are counted and likelier than the label first, then the others; within both by
+        normalised margin.
 
     Reference:
         Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
@@ -141,7 +150,7 @@ def find_label_issues(
                 )
             )
     return tuple(
-        sorted(issues, key=lambda own: (not own.is_confident, own.margin, own.row, own.given))
+        sorted(issues, key=lambda own: (not own.is_suspicious, own.margin, own.row, own.given))
     )
 
 

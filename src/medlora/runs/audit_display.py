@@ -46,7 +46,7 @@ def arrange_audit(audit: Audit, command: str = "") -> AuditContent:
         level: [finding.sentence for finding in audit.findings if finding.level == level]
         for level in ("blocks", "warns", "notes")
     }
-    issues = [issue for issue in audit.issues or () if issue.is_confident]
+    issues = [issue for issue in audit.issues or () if issue.is_suspicious]
     return AuditContent(
         title=audit.table.name,
         kicker=audit.backbone[0] if audit.backbone else "without a backbone",

@@ -196,7 +196,7 @@ def _judge_shortcuts(audit: "Audit") -> list[Finding]:
 def _judge_labels(audit: "Audit") -> list[Finding]:
     if not audit.issues:
         return []
-    n_images = len({issue.row for issue in audit.issues if issue.is_confident})
+    n_images = len({issue.row for issue in audit.issues if issue.is_suspicious})
     if not n_images:
         return []
     words = count_words(n_images, "image has a label", "images have a label")

@@ -99,7 +99,7 @@ def format_label_errors(audit: Audit) -> bytes:
             *describe_issue(audit, issue),
             f"{issue.probability:.3f}",
             f"{issue.margin:.3f}",
-            _answer(issue.is_confident),
+            _answer(issue.is_suspicious),
         ]
         for rank, issue in enumerate(audit.issues or (), start=1)
     ]
@@ -159,7 +159,7 @@ def describe_audit(audit: Audit, command: str = "") -> dict[str, Any]:
         ],
         "n_label_errors": None
         if audit.issues is None
-        else len({issue.row for issue in audit.issues if issue.is_confident}),
+        else len({issue.row for issue in audit.issues if issue.is_suspicious}),
         "sources": [asdict(own) for own in audit.clusterings],
         "drift": [asdict(own) for own in audit.drifts],
         "power": None if audit.power is None else asdict(audit.power),
