@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 
 from audit_samples import crop, draw_picture, shrink
@@ -9,6 +11,7 @@ from medlora.audit.duplicates import (
     join_pairs,
     link_rows,
 )
+from medlora.data.table import read_table
 
 SIDES = np.full(10, 96.0)
 
@@ -66,3 +69,18 @@ def test_groups_are_described_and_the_serious_come_first() -> None:
     assert [group.differs_in_labels for group in groups] == [False, True, False]
     assert [group.n_patients for group in groups] == [0, 2, 1]
     assert groups[0].splits == ("train", "test")
+
+
+def test_identical_files_of_a_public_collection_are_all_found(shared_dir) -> None:
+    table = read_table(shared_dir / "data" / "brain_tumor_mri")
+    read = table.source.read_bytes
+    same = find_same([hashlib.sha256(read(place)).hexdigest() for place in table.locations])
+    pairs = join_pairs(same, np.empty((0, 2), np.int64), make_pairs([], []))
+    groups = group_duplicates(pairs, table.targets, table.splits, table.patients)
+    assert (len(groups), sum(group.crosses_splits for group in groups)) == (300, 213)
+    numbers = link_rows(pairs.rows, table.n_images)
+    test_rows = table.rows_in("test")
+    is_leak = np.isin(numbers[test_rows], numbers[table.rows_in("train")])
+    of_none = table.targets[test_rows, table.classes.index("no_tumor")]
+    assert (int(is_leak.sum()), int((is_leak & of_none).sum())) == (251, 105)
+    assert int(of_none.sum()) == 105
