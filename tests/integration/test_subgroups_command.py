@@ -38,8 +38,9 @@ def task(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_groups_are_scored_on_the_terminal_and_in_json(
     monkeypatch, own_cache, manifest, task, tmp_path, capsys
 ) -> None:
-    out = tmp_path / "scores.json"
+    out, page = tmp_path / "scores.json", tmp_path / "scores.html"
     arguments = ("--subgroups", "sex,age:20-50-79", "--json", out, "--resamples", "100")
+    arguments = (*arguments, "--report", page, "--report", tmp_path / "scores.md")
     assert run_command(monkeypatch, "evaluate", task, manifest, *arguments, *FAST) == 0
     content = json.loads(out.read_text())
     by_sex, by_age = content["subgroups"]
@@ -48,6 +49,9 @@ def test_groups_are_scored_on_the_terminal_and_in_json(
     assert sum(group["n_images"] for group in by_age["groups"]) == content["all"]["n_images"]
     assert by_sex["n_left_out"] > 0
     assert "hidden" not in out.read_text()
+    assert "hidden" not in page.read_text()
+    assert "AUROC by sex" in page.read_text()
+    assert "20 to under 50" in (tmp_path / "scores.md").read_text()
     shown = capsys.readouterr()
     assert "By sex" in shown.out
     assert "20 to under" in shown.out
@@ -92,7 +96,9 @@ def test_methods_are_trained_and_compared(
     assert [each["name"] for each in found["comparison"]["methods"]] == ["pca-logistic", "linear"]
     assert " ".join(found["comparison"]["pairs"][0]["verdict"].split()) in " ".join(first.split())
     assert "linear, by sex" in first
-    assert "pca-logistic" in (folder / "comparison.html").read_text()
+    page = (folder / "comparison.html").read_text()
+    assert "Groups of patients: pca-logistic" in page
+    assert "Groups of patients: linear" in page
     assert run_command(monkeypatch, *command) == 0
     assert capsys.readouterr().out == first
 

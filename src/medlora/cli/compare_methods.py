@@ -141,7 +141,7 @@ def complete_methods(
         for record in columns:
             print_subgroups(record, f"{method}, by {record['column']}")
     page = folder / "comparison.html"
-    report_methods(plan, folder, [page, *reports])
+    report_methods(plan, folder, found, [page, *reports])
     typer.echo(f"page {page}")
     typer.echo(f"all figures {path}")
     return found

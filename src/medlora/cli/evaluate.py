@@ -21,6 +21,7 @@ from medlora.cli.terminal import (
     print_operating_point,
     print_scores,
     print_trust,
+    quote_command,
     show_progress,
     warn,
 )
@@ -35,6 +36,10 @@ def evaluate_task_file(
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the answer for each image here.")
+    ] = None,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option("--report", help="Write the scores as a page: FILE.html or FILE.md."),
     ] = None,
     weights: WeightsOption = None,
     group_by: GroupOption = None,
@@ -58,6 +63,8 @@ def evaluate_task_file(
     """Score a task on labelled images, every measure with a 95 % bootstrap interval."""
     from medlora.errors import SettingsError
     from medlora.evaluate.grouping import parse_columns
+    from medlora.report.evaluation_page import describe_evaluation
+    from medlora.runs.comparison_report import check_report_paths, write_document
     from medlora.runs.evaluation import evaluate_task
     from medlora.runs.folder import write_json
     from medlora.runs.opened import open_task
@@ -67,6 +74,7 @@ def evaluate_task_file(
     if split not in ("train", "val", "test", "all"):
         raise SettingsError(f"--split must be train, val, test or all, not {split!r}.")
     columns = parse_columns(subgroups)
+    check_report_paths(reports or [])
     opened = open_task(
         task,
         weights=weights,
@@ -111,5 +119,16 @@ def evaluate_task_file(
         if result.subgroups:
             content["subgroups"] = [groups.to_dict() for groups in result.subgroups]
         write_json(json_file, content)
+    if reports:
+        document = describe_evaluation(
+            opened.card.name,
+            data.name,
+            split,
+            scores.to_dict(),
+            [groups.to_dict() for groups in result.subgroups],
+            warnings=warnings,
+            command=quote_command(),
+        )
+        write_document(reports, document)
     if csv_file is not None:
         write_atomically(csv_file, format_predictions(result.data.table, scores))

@@ -1,7 +1,7 @@
 """Ways of training compared on one data set: same splits, as many tries, several seeds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -20,6 +20,7 @@ from medlora.evaluate.metrics import decide
 from medlora.evaluate.subgroups import score_subgroups
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.progress import Progress, silent
+from medlora.report.subgroups import build_subgroup_section
 from medlora.runs.comparing import (
     PairedRuns,
     RunAnswers,
@@ -196,19 +197,26 @@ def read_methods(plan: MethodsPlan, folder: Path) -> dict[str, Any]:
     return found
 
 
-def report_methods(plan: MethodsPlan, folder: Path, paths: Sequence[Path]) -> None:
+def report_methods(
+    plan: MethodsPlan, folder: Path, found: Mapping[str, Any], paths: Sequence[Path]
+) -> None:
     """Write the comparison of the finished runs as pages.
 
     Args:
         plan: What was compared.
         folder: Where the runs lie.
+        found: What `read_methods` gave.
         paths: Files that end in .html or .md.
 
     Raises:
         SettingsError: A name ends in something else.
     """
     paired, comparison = _compare(plan, folder)
-    write_comparison(paths, paired, comparison, plan.command)
+    sections = [
+        build_subgroup_section(records, method)
+        for method, records in found.get("subgroups", {}).items()
+    ]
+    write_comparison(paths, paired, comparison, plan.command, sections)
 
 
 def _compare(plan: MethodsPlan, folder: Path) -> tuple[PairedRuns, Comparison]:

@@ -1,5 +1,6 @@
 """The scores of groups of patients as a section of a report."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,24 +22,27 @@ _TOO_FEW: Final = "too few to say"
 _ROW_INCHES: Final = 0.26
 
 
-def build_subgroup_section(records: Sequence[Mapping[str, Any]]) -> Section:
+def build_subgroup_section(records: Sequence[Mapping[str, Any]], method: str = "") -> Section:
     """Scores, gaps and warnings of every column.
 
     Args:
         records: `SubgroupScores.to_dict` of each column.
+        method: Whose scores they are, where a page tells of several methods.
 
     Raises:
         SettingsError: There is no record, or a drawing failed its check.
     """
     blocks: list[Block] = []
+    anchor = "-".join(["subgroups", *re.findall(r"[a-z0-9]+", method.lower())])
     for number, record in enumerate(records):
         blocks.append(Heading(f"By {clean_text(record['column'])}"))
         blocks.append(_tabulate(record))
         if "auroc" in _list_measures(record):
-            blocks.append(_draw(record, number))
+            blocks.append(_draw(record, f"{anchor}-{number}"))
         blocks += _tell_gaps(record)
         blocks += _tell_faults(record)
-    return Section("Groups of patients", "subgroups", _describe_rule(records), tuple(blocks))
+    title = f"Groups of patients: {clean_text(method)}" if method else "Groups of patients"
+    return Section(title, anchor, _describe_rule(records), tuple(blocks))
 
 
 def _describe_rule(records: Sequence[Mapping[str, Any]]) -> str:
@@ -76,7 +80,7 @@ def _tabulate(record: Mapping[str, Any]) -> Table:
     )
 
 
-def _draw(record: Mapping[str, Any], number: int) -> Figure:
+def _draw(record: Mapping[str, Any], name: str) -> Figure:
     """AUROC of each group with its interval, a line for each."""
     groups = record["groups"]
     height = 0.5 + _ROW_INCHES * len(groups)
@@ -100,7 +104,7 @@ def _draw(record: Mapping[str, Any], number: int) -> Figure:
     column = clean_text(record["column"])
     return Figure(
         draw_svg(
-            f"subgroup-{number}",
+            name,
             HALF_WIDTH,
             height,
             paint,

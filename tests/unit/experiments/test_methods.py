@@ -97,8 +97,8 @@ def test_a_stopped_comparison_goes_on(plan: MethodsPlan, tmp_path: Path) -> None
     settled = (tmp_path / "split.csv").read_bytes()
     assert run_methods(short, tmp_path, cache=NoCache())
     assert (tmp_path / "split.csv").read_bytes() == settled
-    report_methods(short, tmp_path, [tmp_path / "page.html"])
     found = read_methods(short, tmp_path)
+    report_methods(short, tmp_path, found, [tmp_path / "page.html"])
     assert found["comparison"]["pairs"][0]["verdict"].split()[0] in (
         tmp_path / "page.html"
     ).read_text(encoding="utf-8")
