@@ -224,7 +224,7 @@ def test_predict_tells_which_answers_should_not_be_used(
     names = ("--json", as_json, "--csv", as_csv)
     assert command("predict", tmp_path / "a.safetensors", *given, *FAST, *names) == 0
     rows, answers = read_answers(as_csv), json.loads(as_json.read_text())
-    assert list(rows[0])[-4:] == ["error", "abstain", "prediction_set", "undecided"]
+    assert list(rows[0])[-5:-1] == ["error", "abstain", "prediction_set", "undecided"]
     assert [row["prediction_set"] for row in rows] == ["dark", ""]
     assert [row["abstain"] for row in rows] == ["", ""]
     assert (answers[0]["abstain"], answers[0]["prediction_set"]) == ("", ["dark"])
@@ -288,7 +288,7 @@ def test_where_no_image_can_be_read_the_answers_are_kept(command, trained, tmp_p
 def test_an_interrupted_prediction_leaves_no_half_file(
     command, trained, images, tmp_path, monkeypatch, error
 ):
-    answer = prediction.predict_batch
+    answer = prediction.answer_batch
     calls = []
 
     def fail(*arguments, **more):
@@ -297,7 +297,7 @@ def test_an_interrupted_prediction_leaves_no_half_file(
             raise error
         return answer(*arguments, **more)
 
-    monkeypatch.setattr(prediction, "predict_batch", fail)
+    monkeypatch.setattr(prediction, "answer_batch", fail)
     out, table = tmp_path / "out.json", tmp_path / "out.csv"
     table.write_text("from before")
     given = ("predict", trained / "task.safetensors", images, *FAST, "--json", out, "--csv", table)

@@ -24,6 +24,7 @@ from run_samples import (
     run_command,
     write_images,
     write_manifest,
+    write_title,
 )
 
 
@@ -63,7 +64,7 @@ def write_patients(folder, n_patients=8, n_test=2):
 def plain_pages():
     """Each fold's run draws no figures: half of its time, and tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medlora.runs.finishing.write_report", lambda folder, content: None)
+        patch.setattr("medlora.runs.finishing.write_report", write_title)
         yield
 
 

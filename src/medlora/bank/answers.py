@@ -1,6 +1,6 @@
 """What a bank answers, and how logits of many tasks become answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from medlora.bank.held import HeldTask
 from medlora.evaluate.abstaining import judge_answers
 from medlora.evaluate.metrics import decide
+from medlora.evaluate.novelty import NoveltyMeasure
 from medlora.task.opening import compute_probabilities
 
 
@@ -27,6 +28,8 @@ class Answer:
         prediction_set: The classes that cannot be ruled out at the task's coverage; None where
             the task has no prediction sets.
         undecided: Labels of a multi-label task that its sets leave open.
+        novelty: How unlike the task's training images the image is, above 1 where it is; None
+            where the task keeps nothing of them.
     """
 
     task: str
@@ -36,15 +39,21 @@ class Answer:
     abstain: str = ""
     prediction_set: tuple[str, ...] | None = None
     undecided: tuple[str, ...] = ()
+    novelty: float | None = None
 
 
-def answer_rows(features: Tensor, tasks: Sequence[HeldTask]) -> list[Answer]:
+def answer_rows(
+    features: Tensor, tasks: Sequence[HeldTask], descriptions: Mapping[str, Tensor]
+) -> list[Answer]:
     """The answers of the rows of a batch.
 
     Args:
         features: Float (row, feature).
         tasks: The task of each row.
+        descriptions: (row, value) by the module that they describe, of every module that a
+            task's measure of novelty wants.
     """
+    scores = _score_novelty(tasks, descriptions)
     groups: dict[tuple[int, bool], list[int]] = {}
     for row, task in enumerate(tasks):
         card = task.card
@@ -56,14 +65,31 @@ def answer_rows(features: Tensor, tasks: Sequence[HeldTask]) -> list[Answer]:
         logits = torch.baddbmm(biases[:, None], features[rows].float()[:, None], weights)[:, 0]
         probabilities = compute_probabilities(logits, multi_label=multi_label).cpu().numpy()
         for row, values in zip(rows, probabilities, strict=True):
-            answers[row] = _decide(tasks[row], values)
+            answers[row] = _decide(tasks[row], values, scores.get(row))
     return [answers[row] for row in range(len(tasks))]
 
 
-def _decide(task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Answer:
+def _score_novelty(
+    tasks: Sequence[HeldTask], descriptions: Mapping[str, Tensor]
+) -> dict[int, float]:
+    """Scores of novelty by row, of those whose task has a measure."""
+    groups: dict[NoveltyMeasure, list[int]] = {}
+    for row, task in enumerate(tasks):
+        if task.measure is not None:
+            groups.setdefault(task.measure, []).append(row)
+    scores: dict[int, float] = {}
+    for measure, rows in groups.items():
+        found = measure.score(descriptions[measure.place][rows])
+        scores.update(zip(rows, found.tolist(), strict=True))
+    return scores
+
+
+def _decide(
+    task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", score: float | None
+) -> Answer:
     card = task.card
     (chosen,) = decide(values[None], card.thresholds, card.multi_label)
-    (reservation,) = judge_answers(card, values[None])
+    (reservation,) = judge_answers(card, values[None], None if score is None else np.array([score]))
     return Answer(
         task=card.name,
         classes=card.classes,
@@ -72,4 +98,5 @@ def _decide(task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]
         abstain=reservation.abstain,
         prediction_set=reservation.prediction_set,
         undecided=reservation.undecided,
+        novelty=reservation.novelty,
     )

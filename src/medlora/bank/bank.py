@@ -9,6 +9,7 @@ import torch
 
 from medlora.backbones.copying import copy_network
 from medlora.backbones.linear import freeze_linears
+from medlora.backbones.observing import has_channels_at_end
 from medlora.backbones.spec import find_chain
 from medlora.backbones.weights import Backbone
 from medlora.bank.answers import Answer
@@ -61,6 +62,7 @@ class TaskBank:
         network = copy_network(backbone.model, dtype, share=True).requires_grad_(False).eval()
         freeze_linears(network)
         self._network = RoutedNetwork(network.to(self.device), find_chain(backbone.model))
+        self._channels_at_end = has_channels_at_end(backbone.model)
         self._shelf = TaskShelf(self._hold, source, byte_budget)
 
     @property
@@ -252,7 +254,9 @@ class TaskBank:
             wanted = [(place, task.card.preprocessing) for place, task in some]
             inputs, numbers = gather_inputs(images, wanted, self.dtype, self.device)
             questions = [(number, task) for number, (_, task) in zip(numbers, some, strict=True)]
-            answers = answer_batch(self._network, inputs, questions)
+            answers = answer_batch(
+                self._network, inputs, questions, channels_at_end=self._channels_at_end
+            )
             for (place, task), answer in zip(some, answers, strict=True):
                 found[place, task.card.name] = answer
         return [{name: found[place, name] for name in names} for place, names in enumerate(tasks)]

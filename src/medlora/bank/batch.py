@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from medlora.backbones.observing import summarise_hidden
 from medlora.bank.answers import Answer, answer_rows
 from medlora.bank.held import HeldTask
 from medlora.lora.packing import AdapterLayout
@@ -53,7 +55,11 @@ def plan_batch(questions: Sequence[tuple[int, HeldTask]]) -> BatchPlan:
 
 @torch.inference_mode()
 def answer_batch(
-    network: RoutedNetwork, images: Tensor, questions: Sequence[tuple[int, HeldTask]]
+    network: RoutedNetwork,
+    images: Tensor,
+    questions: Sequence[tuple[int, HeldTask]],
+    *,
+    channels_at_end: bool = False,
 ) -> list[Answer]:
     """Answer questions about the images of a batch, in the questions' order.
 
@@ -61,6 +67,7 @@ def answer_batch(
         network: The bank's network.
         images: Normalised, in the network's type, (image, 3, height, width).
         questions: Number of an image and a task that is asked about it.
+        channels_at_end: Where a picture inside the network has its channels.
     """
     answers: dict[int, Answer] = {}
     shared: list[int] = []
@@ -70,16 +77,35 @@ def answer_batch(
     if shared:
         plan = plan_batch([questions[place] for place in shared])
         rows = torch.tensor(plan.images, device=images.device)
-        features = network.compute(images, rows, _collect_updates(plan.tasks))
-        chosen = features[[row for row, _ in plan.questions]]
-        found = answer_rows(chosen, [task for _, task in plan.questions])
+        asked = [task for _, task in plan.questions]
+        updates = _collect_updates(plan.tasks)
+        features, seen = network.compute_observed(
+            images,
+            rows,
+            updates,
+            _list_places(asked),
+            partial(summarise_hidden, channels_at_end=channels_at_end),
+        )
+        order = [row for row, _ in plan.questions]
+        descriptions = {place: own[order] for place, own in seen.items()}
+        found = answer_rows(features[order], asked, descriptions)
         answers.update(zip(shared, found, strict=True))
     for task, places in private.items():
         if task.model is not None:
             own = images[[questions[place][0] for place in places]]
-            found = answer_rows(task.model.extract_features(own), [task] * len(places))
+            if task.measure is None:
+                found = answer_rows(task.model.extract_features(own), [task] * len(places), {})
+            else:
+                features, description = task.model.observe(own, task.measure.place)
+                described = {task.measure.place: description}
+                found = answer_rows(features, [task] * len(places), described)
             answers.update(zip(places, found, strict=True))
     return [answers[place] for place in range(len(questions))]
+
+
+def _list_places(tasks: Sequence[HeldTask]) -> tuple[str, ...]:
+    """The modules whose input tells how unlike its training images an image is."""
+    return tuple(dict.fromkeys(task.measure.place for task in tasks if task.measure))
 
 
 def _collect_updates(tasks: Sequence[HeldTask | None]) -> dict[str, list[RowUpdate]]:

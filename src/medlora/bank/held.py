@@ -8,6 +8,7 @@ from torch import Tensor
 from medlora.backbones.copying import share_frozen
 from medlora.backbones.weights import Backbone
 from medlora.errors import TargetError, TaskFileError
+from medlora.evaluate.novelty import NoveltyMeasure
 from medlora.lora.packing import AdapterLayout
 from medlora.lora.routed import RoutedNetwork
 from medlora.lora.scaling import compute_scale
@@ -34,6 +35,8 @@ class HeldTask:
         model: A network of its own, sharing the backbone's frozen tensors, for a task that
             trained parameters of the backbone itself or has factorised layers; None for all
             others.
+        measure: Tells how unlike its training images an image is; None where it keeps nothing
+            of them.
     """
 
     card: TaskCard
@@ -43,6 +46,7 @@ class HeldTask:
     layout: AdapterLayout | None
     packed: Tensor | None
     model: TaskModel | None
+    measure: NoveltyMeasure | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -53,7 +57,8 @@ class HeldTask:
             tensors = [self.head, self.bias]
         if self.packed is not None:
             tensors.append(self.packed)
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return n_bytes + (self.measure.n_bytes if self.measure else 0)
 
 
 def hold_task(
@@ -114,4 +119,5 @@ def hold_task(
         layout=layout,
         packed=packed,
         model=model,
+        measure=NoveltyMeasure.read(task, place),
     )

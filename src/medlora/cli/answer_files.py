@@ -14,7 +14,7 @@ Rows = list[list[str]]
 
 # Behind all others, so that programs which read the first columns go on; in the table of every
 # task, so that one program reads them all.
-RESERVATION_COLUMNS = ("abstain", "prediction_set", "undecided")
+RESERVATION_COLUMNS = ("abstain", "prediction_set", "undecided", "novelty")
 
 
 class Reserved(Protocol):
@@ -31,6 +31,10 @@ class Reserved(Protocol):
     @property
     def undecided(self) -> tuple[str, ...]:
         """Labels that are left open."""
+
+    @property
+    def novelty(self) -> float | None:
+        """How unlike the training images the image is."""
 
 
 class AnswerFiles(Generic[AnswerT]):
@@ -92,12 +96,15 @@ def spell_location(location: str) -> str:
 
 def list_reservations(answer: Reserved) -> list[str]:
     """The cells of `RESERVATION_COLUMNS`."""
-    return [answer.abstain, "|".join(answer.prediction_set or ()), "|".join(answer.undecided)]
+    score = "" if answer.novelty is None else f"{answer.novelty:.3f}"
+    sets = "|".join(answer.prediction_set or ()), "|".join(answer.undecided)
+    return [answer.abstain, *sets, score]
 
 
 def describe_reservations(answer: Reserved) -> dict[str, Any]:
-    """The same for JSON: `abstain` always, the others where the task has prediction sets."""
-    record: dict[str, Any] = {"abstain": answer.abstain}
+    """The same for JSON: `abstain` and `novelty` always, the others where there are such sets."""
+    score = None if answer.novelty is None else round(answer.novelty, 3)
+    record: dict[str, Any] = {"abstain": answer.abstain, "novelty": score}
     if answer.prediction_set is not None:
         record["prediction_set"] = list(answer.prediction_set)
         record["undecided"] = list(answer.undecided)

@@ -18,6 +18,7 @@ from medlora.cli.terminal import (
     TaskArgument,
     WeightsOption,
     open_cache,
+    print_novelty,
     print_operating_point,
     print_scores,
     print_trust,
@@ -106,6 +107,8 @@ def evaluate_task_file(
         print_scores(scores.unseen.to_dict(), "Those not seen in training")
     for groups in result.subgroups:
         print_subgroups(groups.to_dict(), f"By {groups.column}")
+    novelty = result.describe_novelty(opened.card)
+    print_novelty(novelty, len(scores.rows))
     if json_file is not None:
         content = {
             "task": opened.card.name,
@@ -115,6 +118,7 @@ def evaluate_task_file(
             "precision": opened.precision,
             **scores.to_dict(),
             "warnings": warnings,
+            "novelty": novelty,
         }
         if result.subgroups:
             content["subgroups"] = [groups.to_dict() for groups in result.subgroups]
@@ -131,4 +135,6 @@ def evaluate_task_file(
         )
         write_document(reports, document)
     if csv_file is not None:
-        write_atomically(csv_file, format_predictions(result.data.table, scores))
+        write_atomically(
+            csv_file, format_predictions(result.data.table, scores, novelty=result.novelty)
+        )

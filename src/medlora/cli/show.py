@@ -55,6 +55,8 @@ def _print_card(card: dict[str, Any]) -> None:
         shapes = card["factorised"]["layers"].items()
         text = "; ".join(f"{name} {shape[0]:,} to {shape[1]:,}" for name, shape in shapes)
         card["factorised"]["layers"] = text
+    if "novelty" in card:
+        card["novelty"] = _describe_novelty(card["novelty"])
     for key, value in card.items():
         if key in ("self_check", "format_version") or value in (None, "", {}):
             continue
@@ -66,6 +68,14 @@ def _print_card(card: dict[str, Any]) -> None:
             text = str(value)
         table.add_row(key.replace("_", " "), text)
     Console().print(table, markup=False, highlight=False)
+
+
+def _describe_novelty(novelty: dict[str, Any]) -> str:
+    return (
+        f"where {novelty['n_train']:,} training images lie, in {novelty['n_values']:,} values of "
+        f"what enters {novelty['place']}; at most {novelty['false_alarms']:.1%} false alarms, by "
+        f"{novelty['n_val']:,} other images"
+    )
 
 
 def _shorten(value: Any) -> str:

@@ -260,6 +260,18 @@ def print_trust(content: Mapping[str, Any]) -> None:
         )
 
 
+def print_novelty(novelty: Mapping[str, Any] | None, n_images: int) -> None:
+    """How many images are unlike the training images, on standard output."""
+    if novelty is None:
+        typer.echo("unlike the training images: unknown, the task keeps nothing of them")
+        return
+    typer.echo(
+        f"unlike the training images: {novelty['n_unlike']} of {n_images} "
+        f"({novelty['share']:.1%}; of images like those of validation at most "
+        f"{novelty['false_alarms']:.1%})"
+    )
+
+
 def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
     """A table of each fold's accuracy and AUROC with their intervals, on standard output."""
     from rich.console import Console

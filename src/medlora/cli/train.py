@@ -144,6 +144,13 @@ def train_task(
         bool,
         typer.Option("--shuffle-labels", help="Prove that validation is then at chance."),
     ] = False,
+    novelty: Annotated[
+        bool,
+        typer.Option(
+            "--novelty/--no-novelty",
+            help="Keep where the training images lie, at most 0.1 MB, to tell images unlike them.",
+        ),
+    ] = True,
     save_dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     heat_maps: Annotated[
         bool,
@@ -257,6 +264,7 @@ def train_task(
                 cache_features=cache_features,  # type: ignore[arg-type]
                 feature_cache_gb=feature_cache_gb,
                 heat_maps=heat_maps,
+                novelty=novelty,
             )
             folder = output or Path("runs") / plan.name
             if folds:

@@ -7,6 +7,7 @@ import numpy as np
 
 from medlora.evaluate.conformal import PredictionSets, SetLimits, find_sets
 from medlora.evaluate.inputs import Bools, Floats
+from medlora.evaluate.novelty import UNLIKE, is_unlike
 from medlora.task.card import TaskCard
 
 NO_CLASS = "no class is likely enough"
@@ -22,22 +23,29 @@ class Reservation:
             the task has no prediction sets.
         undecided: Of a multi-label task, the labels of which neither presence nor absence can be
             ruled out, or both are.
+        novelty: How unlike the training images the image is, at least 0, above 1 where it is;
+            None where the task keeps nothing of them.
     """
 
     abstain: str = ""
     prediction_set: tuple[str, ...] | None = None
     undecided: tuple[str, ...] = ()
+    novelty: float | None = None
 
 
-def judge_answers(card: TaskCard, probabilities: Floats) -> list[Reservation]:
+def judge_answers(
+    card: TaskCard, probabilities: Floats, novelty: Floats | None = None
+) -> list[Reservation]:
     """What has to stand beside a task's answers; the answers themselves do not change.
 
     A single-label task abstains where the prediction set does not hold exactly one class. A
     multi-label task abstains where no label at all is decided; else it names the undecided ones.
+    Every task abstains where an image is unlike its training images.
 
     Args:
         card: The task's card.
         probabilities: (image, class), in [0, 1].
+        novelty: (image,) scores by `medlora.evaluate.novelty`; None where there are none.
 
     Returns:
         One for each image.
@@ -45,12 +53,14 @@ def judge_answers(card: TaskCard, probabilities: Floats) -> list[Reservation]:
     sets = find_card_sets(card, probabilities)
     found = []
     for row in range(len(probabilities)):
-        reasons = _list_reasons(card, sets, row)
+        score = None if novelty is None else float(novelty[row])
+        reasons = _list_reasons(card, sets, row, score)
         found.append(
             Reservation(
                 abstain="; ".join(reasons),
                 prediction_set=None if sets is None else _name(card, sets.present[row]),
                 undecided=() if sets is None else _name(card, sets.undecided[row]),
+                novelty=score,
             )
         )
     return found
@@ -68,11 +78,15 @@ def find_card_sets(card: TaskCard, probabilities: Floats) -> PredictionSets | No
     return find_sets(probabilities, SetLimits(card.conformal.least, card.conformal.most))
 
 
-def _list_reasons(card: TaskCard, sets: PredictionSets | None, row: int) -> Iterator[str]:
+def _list_reasons(
+    card: TaskCard, sets: PredictionSets | None, row: int, novelty: float | None
+) -> Iterator[str]:
     """Every reason to abstain from an image's answer, the weightiest first.
 
     This is the one place where reasons are put together, and where a new one belongs.
     """
+    if novelty is not None and is_unlike(novelty):
+        yield UNLIKE
     if sets is not None:
         yield from _question_set(card, sets, row)
 

@@ -116,9 +116,8 @@ def _prove(task: Task, backbone: Backbone, place: str) -> Task:
 def _is_sealed(companion: Companion, adapter: PeftAdapter) -> bool:
     """Whether nothing has changed since MedLoRA exported it."""
     tensors = adapter.tensors
-    seal = compute_seal(
-        companion.card, companion.trained, adapter.config, tensors.pairs, tensors.saved
-    )
+    saved = {**tensors.saved, **companion.novelty}
+    seal = compute_seal(companion.card, companion.trained, adapter.config, tensors.pairs, saved)
     return seal == companion.seal
 
 
@@ -146,7 +145,7 @@ def _restore_tensors(
             tensors[f"adapter.{path}.B"] = update.up
     for name in companion.trained:
         tensors[f"{TRAINED_PREFIX}{name}"] = adapter.beside[name]
-    return tensors
+    return tensors | dict(companion.novelty)
 
 
 def _convert(

@@ -28,6 +28,7 @@ from medlora.exchange.updates import check_fit, collect_updates
 from medlora.storage import read_file, write_atomically
 from medlora.task.file import Task, check_backbone
 from medlora.task.layout import HEAD_BIAS, HEAD_WEIGHT, TRAINED_PREFIX
+from medlora.task.novelty import list_entries
 
 PICKLED_FILE = "adapter_model.bin"
 
@@ -85,10 +86,13 @@ def pack_peft(task: Task, backbone: Backbone | None = None) -> dict[str, bytes]:
     weights = pack_tensors(updates, saved)
     # Over what will be read, so that no rounding on the way can break the seal.
     read = unpack_tensors(weights, place)
-    seal = compute_seal(card, trained, read_config(config, place), read.pairs, read.saved)
+    kept = {name: task.tensors[name] for name in list_entries(card.novelty)}
+    seal = compute_seal(
+        card, trained, read_config(config, place), read.pairs, {**read.saved, **kept}
+    )
     return {
         WEIGHTS_FILE: weights,
-        CARD_FILE: pack_companion(Companion(card, trained, seal)),
+        CARD_FILE: pack_companion(Companion(card, trained, seal, kept)),
         CONFIG_FILE: config,
     }
 

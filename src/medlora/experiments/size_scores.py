@@ -11,6 +11,7 @@ from medlora.evaluate.evaluation import Evaluation, check_object
 from medlora.runs.folder import RunFolder, read_json
 from medlora.task.heading import read_heading
 from medlora.task.layout import TRAINED_PREFIX
+from medlora.task.novelty import NOVELTY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def _read_score(path: Path, measure: str) -> RunScore:
         for name, entry in heading.entries.items()
         # Running statistics are kept with a fully trained network, and not trained.
         if not (name.startswith(TRAINED_PREFIX) and "running_" in name)
+        and not name.startswith(NOVELTY_PREFIX)
     }
     return RunScore(
         run=folder.path.name,

@@ -1,12 +1,27 @@
 """A network whose layers can give every row of a batch an update of its own."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from threading import Lock
 
+import torch
 from torch import Tensor, nn
 
 from medlora.lora.packing import AdapterLayout
 from medlora.lora.routing import RoutedLayer, Routing, RowUpdate, repeat_rows_at
+
+
+@dataclass
+class _Sight:
+    """What one batch wants to see of the modules on its way, and what it has seen."""
+
+    wanted: frozenset[str]
+    summarise: Callable[[Tensor], Tensor]
+    seen: dict[str, Tensor] = field(default_factory=dict)
+
+
+_SIGHT: ContextVar[_Sight | None] = ContextVar("medlora_sight", default=None)
 
 
 class RoutedNetwork:
@@ -34,6 +49,7 @@ class RoutedNetwork:
         self._layouts: dict[tuple[int, tuple[tuple[str, tuple[str, ...]], ...]], AdapterLayout] = {}
         self._order = {name: place for place, (name, _) in enumerate(network.named_modules())}
         self._repeating: set[str] = set()
+        self._tapped: set[str] = set()
 
     def lay_out(self, layers: Mapping[str, Sequence[str]], *, rank: int) -> AdapterLayout:
         """The layout of adapters on some layers, the same object for the same layers and rank.
@@ -75,12 +91,65 @@ class RoutedNetwork:
         Returns:
             (row, feature), in the network's type.
         """
+        return self.compute_observed(images, rows, updates, (), torch.clone)[0]
+
+    def compute_observed(
+        self,
+        images: Tensor,
+        rows: Tensor,
+        updates: Mapping[str, Sequence[RowUpdate]],
+        observe: Sequence[str],
+        summarise: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features of the rows of a batch, and a summary of what enters some modules on the way.
+
+        Args:
+            images: Normalised, in the network's type, (image, 3, height, width).
+            rows: For each row the number of its image, int64 (row,).
+            updates: Layer name to the updates of some rows.
+            observe: Modules of the chain, or others that are called once; what is no module of
+                the network stands for its features.
+            summarise: Makes a summary (input, ...) of what enters, (input, ...), which is not
+                there any more when the network has answered.
+
+        Returns:
+            (row, feature), in the network's type, and by module the summary, (row, ...).
+        """
         place = self.find_repeat(updates) if len(images) < len(rows) else None
-        if updates and place is None:
+        has_rows = bool(updates) and place is None
+        if has_rows:
             images = images[rows]
-        with Routing(len(rows), updates, repeat_at=place, rows=rows):
-            features: Tensor = self.network(images)
-        return features if updates else features[rows]
+        for name in observe:
+            self._tap(name)
+        sight = _Sight(frozenset(observe), summarise)
+        token = _SIGHT.set(sight)
+        try:
+            with Routing(len(rows), updates, repeat_at=place, rows=rows):
+                features: Tensor = self.network(images)
+        finally:
+            _SIGHT.reset(token)
+        features = features if updates else features[rows]
+        # Before the module where images become rows there are fewer images than rows.
+        whole = {
+            name: own if has_rows or (updates and len(own) == len(rows)) else own[rows]
+            for name, own in sight.seen.items()
+        }
+        behind = {name: summarise(features) for name in observe if name not in whole}
+        return features, whole | behind
+
+    def _tap(self, name: str) -> None:
+        """Let a module tell what it is given, to batches that want to see it."""
+        with self._lock:
+            if name in self._tapped or name not in self._order:
+                return
+            self._tapped.add(name)
+
+            def tell(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                sight = _SIGHT.get()
+                if sight is not None and name in sight.wanted:
+                    sight.seen[name] = sight.summarise(inputs[0])
+
+            self.network.get_submodule(name).register_forward_pre_hook(tell)
 
     def _find_link(self, layer: str) -> str | None:
         for link in self._chain:

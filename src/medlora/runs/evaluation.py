@@ -10,9 +10,11 @@ import numpy.typing as npt
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError
+from medlora.evaluate.answers import answer_rows
 from medlora.evaluate.grouping import SubgroupColumn, check_columns
+from medlora.evaluate.novelty import is_unlike
 from medlora.evaluate.operating import OperatingPoint
-from medlora.evaluate.predict import convert_logits, predict_logits
+from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.subgroups import SubgroupScores, score_subgroups
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
@@ -31,12 +33,34 @@ class TaskEvaluation:
         scores: The scores of one split, or of all.
         split: Which.
         subgroups: The scores of the groups that each column divides them into.
+        novelty: (row,) how unlike the training images each scored image is; None where the task
+            keeps nothing of them.
     """
 
     data: PreparedData
     scores: Scores
     split: str
     subgroups: tuple[SubgroupScores, ...] = ()
+    novelty: npt.NDArray[np.float64] | None = None
+
+    def describe_novelty(self, card: TaskCard) -> dict[str, float] | None:
+        """How many images are unlike the training images, and how many false alarms to expect.
+
+        Args:
+            card: The task's card.
+
+        Returns:
+            `n_unlike`, `share`, and `false_alarms`, the share of images like those of validation
+            that the limit lets pass for unlike; None where the task keeps nothing.
+        """
+        if self.novelty is None or card.novelty is None:
+            return None
+        n_unlike = sum(map(is_unlike, self.novelty.tolist()))
+        return {
+            "n_unlike": n_unlike,
+            "share": n_unlike / max(1, len(self.novelty)),
+            "false_alarms": card.novelty.false_alarms,
+        }
 
 
 def evaluate_task(
@@ -86,14 +110,16 @@ def evaluate_task(
         progress=progress,
     )
     table = data.table
-    logits = predict_logits(
+    answers = answer_rows(
         task.model,
         data.images,
         rows,
         card.preprocessing,
+        measures=task.measures,
         batch_size=batch_size,
         progress=progress,
     )
+    logits = answers.logits
     scores = score_rows(
         table,
         rows,
@@ -106,7 +132,7 @@ def evaluate_task(
     trust = measure_trust(card, table, rows, logits, scores.decisions, n_resamples=n_resamples)
     scores = replace(scores, trust=trust)
     groups = [score_groups(table, scores, column, n_resamples) for column in subgroups]
-    return TaskEvaluation(data, scores, split, tuple(groups))
+    return TaskEvaluation(data, scores, split, tuple(groups), answers.novelty)
 
 
 def prepare_labelled(

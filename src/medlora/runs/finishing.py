@@ -19,6 +19,7 @@ from medlora.report.trust import arrange_chosen_point, arrange_trust
 from medlora.runs.calibration import Trust, describe_calibration, settle_trust
 from medlora.runs.folder import write_json
 from medlora.runs.mistake_maps import add_heat_maps
+from medlora.runs.novelty import KeptNovelty, fit_run, spread_rows
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.operating import bound_point
 from medlora.runs.preparing import PreparedData, warn_of_data
@@ -91,6 +92,9 @@ def finish_run(
     )
     if point is not None:
         outcome = replace(outcome, details={**outcome.details, "chosen_operating_point": point})
+    is_stopped = outcome.ended == "stopped"
+    kept = KeptNovelty() if is_stopped else fit_run(run, model, data, val_rows)
+    warnings += [kept.hindrance] if kept.hindrance else []
     card = describe_task(
         run,
         data,
@@ -99,8 +103,9 @@ def finish_run(
         chosen_by,
         calibration=trust.calibration,
         conformal=trust.conformal,
+        novelty=kept.settings,
     )
-    saved = save_verified(run, model, card, data, val_rows, trust.answers)
+    saved = save_verified(run, model, card, data, val_rows, trust.answers, kept=kept.tensors)
     result = RunResult(
         outcome.ended,
         run.folder.task,
@@ -112,7 +117,7 @@ def finish_run(
         trust.told,
         point,
     )
-    if outcome.ended == "stopped":
+    if is_stopped:
         return result
     scores = val_scores
     if split == "test":
@@ -129,7 +134,7 @@ def finish_refit(
     """Save and verify a task file that was trained on all but the test images, and score it."""
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
     warnings += audit_shortly(data)
-    rows = _spread_rows(data.table.rows_in("train"), N_PROBES)
+    rows = spread_rows(data.table.rows_in("train"), N_PROBES)
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)
     chosen_by = {"out_of_fold": Evaluation.from_dict(refit.scores)}
@@ -138,6 +143,8 @@ def finish_refit(
         scale_head(model.head, refit.calibration.scale, refit.calibration.offset)
         answers = run.predict(model, data, rows)
         told = f"mean of {refit.n_folds} folds: {describe_calibration(refit.calibration)}"
+    kept = fit_run(run, model, data, rows[:0], limit=refit.novelty)
+    warnings += [kept.hindrance] if kept.hindrance else []
     card = describe_task(
         run,
         data,
@@ -146,9 +153,10 @@ def finish_refit(
         chosen_by,
         calibration=refit.calibration,
         conformal=refit.conformal,
+        novelty=kept.settings,
         refit=refit,
     )
-    saved = save_verified(run, model, card, data, rows, answers)
+    saved = save_verified(run, model, card, data, rows, answers, kept=kept.tensors)
     result = RunResult(
         "finished", run.folder.task, None, None, "test", tuple(warnings), run.caching, told
     )
@@ -185,12 +193,6 @@ def _calibrate(
     if trust.calibration is not None:
         scale_head(model.head, trust.calibration.scale, trust.calibration.offset)
     return replace(trust, warnings=(*warnings, *trust.warnings))
-
-
-def _spread_rows(rows: npt.NDArray[np.int64], n_rows: int) -> npt.NDArray[np.int64]:
-    """At most so many of the rows, from all over: images often lie in the order of their class."""
-    places = np.linspace(0, len(rows) - 1, min(n_rows, len(rows))).astype(np.int64)
-    return rows[places]
 
 
 def _watch_model(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from medlora.errors import SettingsError
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
+from medlora.evaluate.novelty import NoveltyLimit
 from medlora.report.content import ReportContent
 from medlora.runs.calibration import choose_sets, join_calibrations
 from medlora.runs.folder import RunFolder, read_json, write_json
@@ -23,6 +24,7 @@ from medlora.runs.scoring import Scores, format_predictions, join_names, pick_mi
 from medlora.storage import read_file, write_atomically
 from medlora.task.ensemble import Ensemble, write_ensemble
 from medlora.task.file import load_task
+from medlora.task.novelty import NoveltySettings
 from medlora.task.trust import CalibrationRecord, ConformalRecord
 
 ENSEMBLE_NAME = "ensemble.json"
@@ -41,6 +43,7 @@ class FoldRun:
         probabilities: (row, class) on the fold, in [0, 1].
         labels: (row,) names of the reference classes.
         calibration: How its logits were scaled; None where they were not.
+        novelty: What the fold's task file keeps of its training images; None if nothing.
     """
 
     place: RunFolder
@@ -49,6 +52,7 @@ class FoldRun:
     probabilities: npt.NDArray[np.float64]
     labels: tuple[str, ...]
     calibration: CalibrationRecord | None
+    novelty: NoveltySettings | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class FoldScores:
             self.out_of_fold.overall.to_dict(),
             join_calibrations([run.calibration for run in self.runs], len(self.thresholds)),
             self.conformal,
+            join_limits([run.novelty for run in self.runs]),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -203,7 +208,25 @@ def _read_fold(place: RunFolder, classes: Sequence[str]) -> FoldRun:
     best_epoch: Any = card.training["best_epoch"]
     labels = tuple(row["label"] for row in rows)
     return FoldRun(
-        place, evaluation, int(best_epoch), np.array(probabilities), labels, card.calibration
+        place,
+        evaluation,
+        int(best_epoch),
+        np.array(probabilities),
+        labels,
+        card.calibration,
+        card.novelty,
+    )
+
+
+def join_limits(found: Sequence[NoveltySettings | None]) -> NoveltyLimit | None:
+    """One limit of novelty out of those of the folds: their median; None where one has none."""
+    known = [each for each in found if each is not None]
+    if not known or len(known) < len(found):
+        return None
+    return NoveltyLimit(
+        distance=float(np.median([each.limit for each in known])),
+        false_alarms=float(np.mean([each.false_alarms for each in known])),
+        n_images=sum(each.n_val for each in known),
     )
 
 
@@ -236,7 +259,7 @@ def _describe(run: OngoingRun, pool: PreparedData, scores: FoldScores) -> Report
         "self_check": None,
     }
     # Those of one fold's run; the other folds have others.
-    for name in ("calibration", "conformal"):
+    for name in ("calibration", "conformal", "novelty"):
         card.pop(name, None)
     return ReportContent(
         title=f"{run.plan.name}: {len(scores.runs)} folds",

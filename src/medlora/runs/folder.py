@@ -43,6 +43,8 @@ class RunPlan:
         cache_features: Whether the frozen part of the model is computed once for each image.
         feature_cache_gb: Bound on what is kept of that on disk, in GB.
         heat_maps: Whether the report shows where the evidence for each mistake lies.
+        novelty: Whether the task file keeps where the training images lie, so that images unlike
+            them can be told.
 
     Raises:
         SettingsError: A value is outside its range.
@@ -62,6 +64,7 @@ class RunPlan:
     cache_features: CacheFeatures = "auto"
     feature_cache_gb: float = DEFAULT_CACHE_GB
     heat_maps: bool = True
+    novelty: bool = False
 
     def __post_init__(self) -> None:
         """Check what is not checked elsewhere."""

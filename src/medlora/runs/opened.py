@@ -1,5 +1,6 @@
 """A task file made ready to answer: its backbone found, its self-check passed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from medlora.backbones.weights import RANDOM_WEIGHTS, Backbone, load_backbone
 from medlora.errors import SettingsError
+from medlora.evaluate.novelty import NoveltyMeasure
 from medlora.task.card import TaskCard
 from medlora.task.ensemble import (
     SUFFIX,
@@ -32,6 +34,9 @@ class OpenedTask:
         device: Where it computes.
         precision: What it computes in, `bf16` or `fp32`.
         difference: Largest difference of the self-check, in a probability.
+        measures: Tell how unlike the training images an image is: the task's, or one for each
+            member of an ensemble. Nothing where the task, or one of the members, keeps nothing of
+            its training images.
     """
 
     card: TaskCard
@@ -40,6 +45,7 @@ class OpenedTask:
     device: torch.device
     precision: str
     difference: float
+    measures: tuple[NoveltyMeasure, ...] = ()
 
 
 def find_backbone(task: Task, weights: Path | str | None) -> Backbone:
@@ -79,7 +85,8 @@ def open_task(
     backbone = find_backbone(task, weights)
     difference = run_self_check(task, backbone, place=str(path))
     model = build_model(task, backbone, place=str(path), dtype=DTYPES[chosen], device=place)
-    return OpenedTask(task.card, model, backbone, place, chosen, difference)
+    measures = _read_measures([task], [path])
+    return OpenedTask(task.card, model, backbone, place, chosen, difference, measures)
 
 
 def _open_ensemble(
@@ -99,7 +106,15 @@ def _open_ensemble(
             build_model(task, backbone, place=str(file), dtype=DTYPES[precision], device=device)
         )
     model = EnsembleModel(models, multi_label=card.multi_label).eval()
-    return OpenedTask(card, model, backbone, device, precision, difference)
+    measures = _read_measures(tasks, files)
+    return OpenedTask(card, model, backbone, device, precision, difference, measures)
+
+
+def _read_measures(tasks: Sequence[Task], files: Sequence[Path]) -> tuple[NoveltyMeasure, ...]:
+    found = [NoveltyMeasure.read(task, str(file)) for task, file in zip(tasks, files, strict=True)]
+    measures = tuple(measure for measure in found if measure is not None)
+    # The mean over some of the members would be another score than the one that is documented.
+    return measures if len(measures) == len(tasks) else ()
 
 
 def choose_device(device: str) -> torch.device:

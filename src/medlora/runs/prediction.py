@@ -11,8 +11,9 @@ from medlora.data.image import decode_image, prepare_image
 from medlora.data.source import ImageSource
 from medlora.errors import UnreadableImageError
 from medlora.evaluate.abstaining import Reservation, judge_answers
+from medlora.evaluate.answers import answer_batch
 from medlora.evaluate.metrics import decide
-from medlora.evaluate.predict import predict_batch
+from medlora.evaluate.predict import convert_logits
 from medlora.runs.ahead import prepare_ahead
 from medlora.runs.opened import OpenedTask
 from medlora.runs.scoring import join_names
@@ -32,6 +33,8 @@ class Prediction:
         prediction_set: The classes that cannot be ruled out at the task's coverage; None where
             the task has no prediction sets, or there is no answer.
         undecided: Labels of a multi-label task that its sets leave open.
+        novelty: How unlike the training images the image is, above 1 where it is; None where the
+            task keeps nothing of them, or there is no answer.
     """
 
     location: str
@@ -41,6 +44,7 @@ class Prediction:
     abstain: str = ""
     prediction_set: tuple[str, ...] | None = None
     undecided: tuple[str, ...] = ()
+    novelty: float | None = None
 
 
 def predict_images(
@@ -80,15 +84,19 @@ def _answer(
     answers: Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], Reservation]] = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels))
-        probabilities = predict_batch(
-            task.model, images, card.preprocessing, multi_label=card.multi_label
+        found = answer_batch(
+            task.model,
+            images,
+            card.preprocessing,
+            measures=task.measures,
         )
+        probabilities = convert_logits(found.logits, multi_label=card.multi_label)
         decisions = decide(probabilities, card.thresholds, card.multi_label)
-        reservations = judge_answers(card, probabilities)
+        reservations = judge_answers(card, probabilities, found.novelty)
         answers = zip(probabilities, decisions, reservations, strict=True)
-    for location, found in batch:
-        if isinstance(found, UnreadableImageError):
-            yield Prediction(location, None, None, found.reason)
+    for location, prepared in batch:
+        if isinstance(prepared, UnreadableImageError):
+            yield Prediction(location, None, None, prepared.reason)
             continue
         probability, decision, reservation = next(answers)
         yield Prediction(
@@ -99,4 +107,5 @@ def _answer(
             abstain=reservation.abstain,
             prediction_set=reservation.prediction_set,
             undecided=reservation.undecided,
+            novelty=reservation.novelty,
         )

@@ -1,10 +1,11 @@
 """A run on all images outside of the test split, after cross-validation has made every choice."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from medlora.errors import SettingsError
+from medlora.evaluate.novelty import NoveltyLimit
 from medlora.task.trust import CalibrationRecord, ConformalRecord
 
 
@@ -20,6 +21,8 @@ class Refit:
         scores: `Evaluation.to_dict` of the out-of-fold answers.
         calibration: How logits are scaled, joined from the folds' runs; None where they are not.
         conformal: Limits of prediction sets, found on the out-of-fold answers; None for none.
+        novelty: From which distance on an image is unlike the training images, joined from the
+            folds' runs; None where they do not say.
     """
 
     n_epochs: int
@@ -28,6 +31,7 @@ class Refit:
     scores: Mapping[str, Any]
     calibration: CalibrationRecord | None = None
     conformal: ConformalRecord | None = None
+    novelty: NoveltyLimit | None = None
 
     def watch(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Whether training has come as far as it is to go."""
@@ -45,6 +49,8 @@ class Refit:
             values["calibration"] = self.calibration.to_dict()
         if self.conformal is not None:
             values["conformal"] = self.conformal.to_dict()
+        if self.novelty is not None:
+            values["novelty"] = asdict(self.novelty)
         return values
 
     @classmethod
@@ -61,6 +67,8 @@ class Refit:
         if "conformal" in plain:
             plain["conformal"] = ConformalRecord.from_dict(plain["conformal"])
         try:
+            if "novelty" in plain:
+                plain["novelty"] = NoveltyLimit(**plain["novelty"])
             return cls(**{**plain, "thresholds": tuple(plain["thresholds"])})
         except (TypeError, KeyError) as error:
             raise SettingsError(f"The record of the refit is not valid: {error}.") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from medlora.evaluate.evaluation import Evaluation
 from medlora.runs.ongoing import OngoingRun
@@ -16,6 +17,7 @@ from medlora.runs.versions import list_versions
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, convert_task, load_task, save_task
 from medlora.task.model import TaskModel
+from medlora.task.novelty import NoveltySettings
 from medlora.task.opening import build_model, record_self_check, run_self_check
 from medlora.task.precision import DTYPES
 from medlora.task.records import BackboneReference
@@ -38,6 +40,7 @@ def describe_task(
     *,
     calibration: CalibrationRecord | None,
     conformal: ConformalRecord | None,
+    novelty: NoveltySettings | None,
     refit: Refit | None = None,
 ) -> TaskCard:
     """The card of what a run has trained.
@@ -50,6 +53,7 @@ def describe_task(
         scores: By the name of the images that they are about, `val` or `out_of_fold`.
         calibration: How the model's logits were scaled.
         conformal: Limits of its prediction sets.
+        novelty: What is kept of the training images; None if nothing.
         refit: What cross-validation had settled before.
     """
     training: dict[str, Any] = {
@@ -78,6 +82,7 @@ def describe_task(
         factorised=run.factorised,
         calibration=calibration,
         conformal=conformal,
+        novelty=novelty,
         thresholds=thresholds,
         training=training,
         data=describe_data(data),
@@ -102,6 +107,8 @@ def save_verified(
     data: PreparedData,
     rows: npt.NDArray[np.int64],
     answers: npt.NDArray[np.float64],
+    *,
+    kept: Mapping[str, Tensor],
 ) -> TaskModel:
     """Write the task file, read it again, and give the model that it makes.
 
@@ -112,12 +119,14 @@ def save_verified(
         data: The run's images.
         rows: Some of them.
         answers: (row, class), the model's probabilities for these.
+        kept: What is kept of the training images, as the card says.
 
     Raises:
         TrainingError: The file does not answer like the model.
     """
     path = run.folder.task
-    task = convert_task(Task(card, model.collect_tensors()), run.plan.save_dtype)
+    tensors = {**model.collect_tensors(), **kept}
+    task = convert_task(Task(card, tensors), run.plan.save_dtype)
     exact = build_model(task, run.backbone, place=str(path))
     check = record_self_check(exact, card.preprocessing, multi_label=card.multi_label)
     save_task(path, Task(replace(card, self_check=check), task.tensors))

@@ -138,17 +138,27 @@ def score_rows(
     return Scores(rows, probabilities, decisions, overall, unseen, n_seen, tuple(warnings), reached)
 
 
-def format_predictions(table: ImageTable, scores: Scores, *, part: str = "split") -> bytes:
+def format_predictions(
+    table: ImageTable,
+    scores: Scores,
+    *,
+    part: str = "split",
+    novelty: npt.NDArray[np.float64] | None = None,
+) -> bytes:
     """A CSV table of the answers: path, split, label, decision, a probability for each class.
 
     Args:
         table: The labelled images.
         scores: The answers.
         part: Heading of the second column, where the table's splits are something else.
+        novelty: (row,) how unlike the training images each image is, for a last column; None
+            for no such column.
     """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", part, "label", "decision", *[f"p_{n}" for n in table.classes]])
+    probabilities = [f"p_{name}" for name in table.classes]
+    last = [] if novelty is None else ["novelty"]
+    writer.writerow(["path", part, "label", "decision", *probabilities, *last])
     for place, row in enumerate(scores.rows):
         writer.writerow(
             [
@@ -157,6 +167,7 @@ def format_predictions(table: ImageTable, scores: Scores, *, part: str = "split"
                 join_names(table.classes, table.targets[row]),
                 join_names(table.classes, scores.decisions[place]),
                 *[f"{value:.6f}" for value in scores.probabilities[place]],
+                *([] if novelty is None else [f"{novelty[place]:.3f}"]),
             ]
         )
     return stream.getvalue().encode()

@@ -20,6 +20,7 @@ from medlora.task.fields import (
     read_text,
     read_title,
 )
+from medlora.task.novelty import NoveltySettings
 from medlora.task.records import (
     AdapterSettings,
     BackboneReference,
@@ -35,6 +36,7 @@ __all__ = [
     "BackboneReference",
     "FactorisedSettings",
     "Method",
+    "NoveltySettings",
     "SelfCheck",
     "TaskCard",
     "check_format_version",
@@ -48,7 +50,7 @@ Method = Literal["lora", "linear", "full", "factorised", "pca-logistic"]
 _FREE_OBJECTS = ("training", "data", "metrics", "software")
 # Fields that files of earlier versions lack. A card writes them only where they say something,
 # so that the file of a task without them stays the same to the byte.
-_LATER_FIELDS = {"factorised": None, "calibration": None, "conformal": None}
+_LATER_FIELDS = {"factorised": None, "calibration": None, "conformal": None, "novelty": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class TaskCard:
         calibration: How the logits were scaled after training, which the stored head has in it;
             None where they were not.
         conformal: When a class belongs to an image's prediction set; None for no such sets.
+        novelty: What is kept of the training images, to tell others that are unlike them; None
+            where nothing is.
 
     Raises:
         TaskFileError: A field breaks its rule; the key is named.
@@ -109,6 +113,7 @@ class TaskCard:
     factorised: FactorisedSettings | None = None
     calibration: CalibrationRecord | None = None
     conformal: ConformalRecord | None = None
+    novelty: NoveltySettings | None = None
 
     def __post_init__(self) -> None:
         """Check every field, and bring numbers and lists into one form."""
@@ -149,6 +154,7 @@ class TaskCard:
             "factorised": None if self.factorised is None else self.factorised.to_dict(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "conformal": None if self.conformal is None else self.conformal.to_dict(),
+            "novelty": None if self.novelty is None else self.novelty.to_dict(),
             **{key: read_object(getattr(self, key), key) for key in _FREE_OBJECTS},
         }
         silent = [key for key, meant in _LATER_FIELDS.items() if values[key] == meant]
@@ -167,7 +173,7 @@ class TaskCard:
             check_format_version(values["format_version"], "Task card")
         record = check_record(cls, values, "", later=_LATER_FIELDS)
         adapter, self_check = record["adapter"], record["self_check"]
-        factorised = record["factorised"]
+        factorised, novelty = record["factorised"], record["novelty"]
         calibration, conformal = record["calibration"], record["conformal"]
         return cls(
             format_version=record["format_version"],
@@ -189,6 +195,7 @@ class TaskCard:
             factorised=None if factorised is None else FactorisedSettings.from_dict(factorised),
             calibration=None if calibration is None else CalibrationRecord.from_dict(calibration),
             conformal=None if conformal is None else ConformalRecord.from_dict(conformal),
+            novelty=None if novelty is None else NoveltySettings.from_dict(novelty),
         )
 
 

@@ -195,6 +195,7 @@ def join_cards(ensemble: Ensemble, cards: Sequence[TaskCard], place: str) -> Tas
         self_check=None,
         calibration=None,
         conformal=None,
+        novelty=None,
     )
 
 
@@ -221,7 +222,27 @@ class EnsembleModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, height, width) to logits (batch, class)."""
-        logits = torch.stack([model(images).float() for model in self.models])
+        return self._join([model(images) for model in self.models])
+
+    def answer_observed(
+        self, images: Tensor, places: Sequence[str]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits, and each member's description of the images; see `TaskModel.observe`.
+
+        Args:
+            images: (batch, 3, height, width).
+            places: One for each member.
+        """
+        answers, descriptions = [], []
+        for model, place in zip(self.models, places, strict=True):
+            member = cast(TaskModel, model)
+            features, description = member.observe(images, place)
+            answers.append(member.classify(features))
+            descriptions.append(description)
+        return self._join(answers), tuple(descriptions)
+
+    def _join(self, answers: Sequence[Tensor]) -> Tensor:
+        logits = torch.stack([answer.float() for answer in answers])
         if not self.multi_label:
             return torch.logsumexp(functional.log_softmax(logits, dim=-1), dim=0)
         yes = torch.logsumexp(functional.logsigmoid(logits), dim=0)

@@ -27,6 +27,7 @@ from medlora.task.container import (
 )
 from medlora.task.heading import check_card_backbone, parse_heading
 from medlora.task.layout import check_layout
+from medlora.task.novelty import NOVELTY_PREFIX
 from medlora.task.strict_json import format_json, show_value
 
 SaveType = Literal["float32", "float16", "bfloat16"]
@@ -171,6 +172,8 @@ def load_task(path: Path) -> Task:
 def convert_task(task: Task, dtype: SaveType) -> Task:
     """The same task with its floating-point tensors in another type; whole numbers stay.
 
+    What is kept of the training images has types of its own and stays too.
+
     Args:
         task: The task; it is not changed. Tensors that have the type already are shared.
         dtype: `float32`, or `float16` and `bfloat16` for half the size.
@@ -185,7 +188,7 @@ def convert_task(task: Task, dtype: SaveType) -> Task:
         )
     converted = {}
     for name, tensor in task.tensors.items():
-        is_float = tensor.is_floating_point()
+        is_float = tensor.is_floating_point() and not name.startswith(NOVELTY_PREFIX)
         converted[name] = tensor.detach().to(_SAVE_TYPES[dtype]) if is_float else tensor
         if is_float and not bool(torch.isfinite(converted[name]).all()):
             largest = float(tensor.detach().abs().max())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from medlora.errors import TaskFileError
 from medlora.task.card import TaskCard
 from medlora.task.container import TensorEntry
+from medlora.task.novelty import list_entries
 from medlora.task.records import AdapterSettings, FactorisedSettings
 from medlora.task.strict_json import show_value
 
@@ -98,6 +99,7 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
       input / groups, height, width), `B` (output, rank, 1, 1); parts are linear;
     - `factorised.<layer>.U` (input, rank), `.V` (rank, output) and `.bias` (output,) for each
       factorised layer of the card, which has their numbers;
+    - `novelty.<part>` where the card has `novelty`, as `list_entries` says;
     - `trained.<name>` for each tensor of the backbone that was trained itself: any shape. For
       the method `full` there is one at least.
 
@@ -114,8 +116,9 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
     """
     pairs = name_adapter_tensors(card.adapter)
     factors = shape_factors(card.factorised)
+    kept = list_entries(card.novelty)
     required = {HEAD_WEIGHT, HEAD_BIAS, *factors}.union(*(pair[:2] for pair in pairs))
-    _check_names(card, required, entries, place)
+    _check_names(card, required, kept, entries, place)
     n_classes = len(card.classes)
     head_shapes = entries[HEAD_WEIGHT].shape, entries[HEAD_BIAS].shape
     if len(head_shapes[0]) != 2 or head_shapes[0][0] != n_classes:
@@ -130,18 +133,33 @@ def check_layout(card: TaskCard, entries: Mapping[str, TensorEntry], place: str)
     for name, shape in factors.items():
         if entries[name].shape != shape:
             raise _describe_shape(place, name, f"{shape} by its card", entries[name].shape)
+    _check_kept(kept, entries, place)
+
+
+def _check_kept(
+    kept: Mapping[str, TensorEntry], entries: Mapping[str, TensorEntry], place: str
+) -> None:
+    for name, entry in kept.items():
+        if entries[name].shape != entry.shape:
+            raise _describe_shape(place, name, f"{entry.shape} by its card", entries[name].shape)
+        if entries[name].dtype != entry.dtype:
+            raise TaskFileError(
+                f"{place}: the tensor {name!r} must be of type {entry.dtype}, not "
+                f"{entries[name].dtype}. {_CURE}"
+            )
 
 
 def _check_names(
     card: TaskCard,
     required: Collection[str],
+    kept: Collection[str],
     entries: Mapping[str, TensorEntry],
     place: str,
 ) -> None:
-    for name in sorted(required):
+    for name in sorted({*required, *kept}):
         if name not in entries:
             raise TaskFileError(f"{place}: the tensor {name!r} is missing. {_CURE}")
-        if entries[name].dtype not in _FLOAT_TYPES:
+        if name in required and entries[name].dtype not in _FLOAT_TYPES:
             raise TaskFileError(
                 f"{place}: the tensor {name!r} must be of type F32, F16 or BF16, not "
                 f"{entries[name].dtype}. {_CURE}"
@@ -150,7 +168,7 @@ def _check_names(
     for name in entries:
         if _TRAINED_NAME.fullmatch(name):
             n_trained += 1
-        elif name not in required:
+        elif name not in required and name not in kept:
             raise TaskFileError(
                 f"{place}: the tensor {show_value(name)} is unexpected: its card "
                 f"(method {card.method!r}) implies none of that name. {_CURE}"

@@ -1,6 +1,6 @@
 """A task in memory: a backbone with the task's adapter on it, and its head."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from medlora.backbones.attention import FasterAttentionGradient
 from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
-from medlora.backbones.cutting import NetworkCut, find_cut
+from medlora.backbones.cutting import BEHIND, NetworkCut, find_cut
 from medlora.backbones.linear import freeze_linears
+from medlora.backbones.observing import has_channels_at_end, summarise_hidden
 from medlora.backbones.spec import choose_patterns, find_chain, find_memory_format
 from medlora.backbones.weights import Backbone
 from medlora.errors import BackboneError, TargetError, TaskFileError
@@ -20,6 +21,7 @@ from medlora.lora.factorised import FactorisedLayer, collect_factors
 from medlora.task.card import Method
 from medlora.task.factorised import put_factorised
 from medlora.task.records import AdapterSettings, FactorisedSettings
+from medlora.task.trained import list_floating_buffers, train_parameters
 
 
 class TaskModel(nn.Module):
@@ -73,7 +75,7 @@ class TaskModel(nn.Module):
             freeze_linears(self.network)
         self.trained = () if full else tuple(trained)
         layers = adapter.layers if adapter and method == "lora" else {}
-        _train_parameters(self.network, backbone.model, self.trained, adapted=layers)
+        train_parameters(self.network, backbone.model, self.trained, adapted=layers)
         if method == "lora":
             if adapter is None:
                 raise TargetError("The method lora needs adapter settings: rank, alpha, layers.")
@@ -93,6 +95,8 @@ class TaskModel(nn.Module):
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
         self._memory_format = find_memory_format(backbone.model)
         self._chain = find_chain(backbone.model)
+        self._channels_at_end = has_channels_at_end(backbone.model)
+        self._cuts: dict[str, NetworkCut] = {}
         known = backbone.preprocessing
         self._image_shape = (known.n_channels, *known.size)
 
@@ -149,6 +153,46 @@ class TaskModel(nn.Module):
         with self._autocast(images):
             return self.cut.start(self._lay_out(images))
 
+    def observe(self, images: Tensor, place: str) -> tuple[Tensor, Tensor]:
+        """Features, and what enters one module on the way to them, in one pass.
+
+        Args:
+            images: Normalised, float (batch, 3, height, width).
+            place: The module, one of the family's chain; `behind` for the features themselves.
+
+        Returns:
+            Float32 (batch, feature) and (batch, value); see
+            `medlora.backbones.observing.summarise_hidden`.
+
+        Raises:
+            TaskFileError: There is no such module in the chain.
+        """
+        cut = self._cut_at(place)
+        with self._autocast(images):
+            hidden = cut.start(self._lay_out(images))
+            # First, since a module may write its answer over what it was given.
+            description = summarise_hidden(hidden, channels_at_end=self._channels_at_end)
+            features = cut.finish(hidden, self.dtype)
+        return features.float(), description
+
+    def describe(self, images: Tensor, place: str) -> Tensor:
+        """What enters one module, without computing what lies behind it; see `observe`."""
+        with self._autocast(images):
+            hidden = self._cut_at(place).start(self._lay_out(images))
+        return summarise_hidden(hidden, channels_at_end=self._channels_at_end)
+
+    def _cut_at(self, place: str) -> NetworkCut:
+        if place not in (*self._chain, BEHIND):
+            raise TaskFileError(
+                f"The task describes images by what enters {place!r}, which is no module that "
+                f"this {type(self.network).__name__} can be cut at. Use the backbone that its "
+                "card names."
+            )
+        if place not in self._cuts:
+            parts = NetworkCut(self.network, place, self._chain, self._image_shape)
+            self._cuts[place] = parts
+        return self._cuts[place]
+
     def _lay_out(self, images: Tensor) -> Tensor:
         """Images in the type and memory layout that the network computes in."""
         return images.to(self.dtype, memory_format=self._memory_format)
@@ -189,7 +233,9 @@ class TaskModel(nn.Module):
         """Copies, on the CPU, of everything that a task file keeps of this model."""
         kept: dict[str, Tensor] = dict(self.named_trainable())
         if self.method == "full":
-            kept |= {f"trained.{name}": b for name, b in _floating_buffers(self.network).items()}
+            kept |= {
+                f"trained.{name}": b for name, b in list_floating_buffers(self.network).items()
+            }
         return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -200,7 +246,7 @@ class TaskModel(nn.Module):
         """
         own: dict[str, Tensor] = dict(self.named_trainable())
         if self.method == "full":
-            own |= {f"trained.{name}": b for name, b in _floating_buffers(self.network).items()}
+            own |= {f"trained.{name}": b for name, b in list_floating_buffers(self.network).items()}
         for name in sorted(own.keys() ^ tensors.keys()):
             where = "lacks" if name in own else "has an odd"
             raise TaskFileError(
@@ -265,39 +311,6 @@ def find_normalisations(network: nn.Module) -> tuple[str, ...]:
         if isinstance(module, kinds)
         for kind, _ in module.named_parameters(recurse=False)
     )
-
-
-def _floating_buffers(network: nn.Module) -> dict[str, Tensor]:
-    stored = network.state_dict(keep_vars=True)
-    return {
-        name: buffer
-        for name, buffer in network.named_buffers()
-        if name in stored and buffer.is_floating_point()
-    }
-
-
-def _train_parameters(
-    network: nn.Module, original: nn.Module, names: Sequence[str], *, adapted: Collection[str]
-) -> None:
-    """Make parameters trainable, each in a module that holds the original's values in float32."""
-    known = dict(original.named_parameters())
-    for name in names:
-        module_name, _, leaf = name.rpartition(".")
-        if name not in known or module_name in adapted:
-            fault = "it carries an adapter" if name in known else "there is none"
-            raise TargetError(
-                f"The backbone's parameter {name!r} cannot be trained: {fault}. "
-                "Choose among the parameters of its normalisation layers."
-            )
-        module, source = network.get_submodule(module_name), original.get_submodule(module_name)
-        # Normalisations refuse parameters and statistics of different types.
-        for key, value in source.named_parameters(recurse=False):
-            if not module.get_parameter(key).requires_grad:
-                setattr(module, key, nn.Parameter(value.detach().float(), requires_grad=False))
-        for key, statistics in source.named_buffers(recurse=False):
-            if statistics.is_floating_point():
-                setattr(module, key, statistics.float())
-        setattr(module, leaf, nn.Parameter(known[name].detach().float().clone()))
 
 
 def _is_low_rank_path(network: nn.Module, name: str) -> bool:

@@ -10,6 +10,7 @@ from medlora.preprocessing import Preprocessing
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, check_backbone
 from medlora.task.model import TaskModel
+from medlora.task.novelty import NOVELTY_PREFIX
 from medlora.task.records import SelfCheck
 
 SELF_CHECK_IMAGES = 2
@@ -44,6 +45,7 @@ def build_model(
     expected = card.backbone.fingerprint if card.method == "full" else backbone.fingerprint
     check_backbone(task, backbone.name, expected, place)
     trained = [name.removeprefix(_TRAINED) for name in task.tensors if name.startswith(_TRAINED)]
+    own = {k: tensor for k, tensor in task.tensors.items() if not k.startswith(NOVELTY_PREFIX)}
     try:
         model = TaskModel(
             backbone,
@@ -54,7 +56,7 @@ def build_model(
             dtype=dtype,
             trained=() if card.method == "full" else trained,
         )
-        model.load_tensors(task.tensors)
+        model.load_tensors(own)
     except (BackboneError, TargetError, TaskFileError) as error:
         raise TaskFileError(f"Task {card.name!r} ({place}): {error}") from error
     return model.eval().to(device)

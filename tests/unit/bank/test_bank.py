@@ -25,6 +25,7 @@ from medlora.task.file import Task, save_task
 from medlora.task.folder import TaskFolder
 from medlora.task.model import find_normalisations
 from medlora.task.trust import ConformalRecord
+from novelty_samples import keep_novelty, score_apart
 from tests.unit.task.model_samples import RESNET, VIT, draw_backbone
 
 
@@ -71,6 +72,40 @@ def test_an_answer_that_should_not_be_used_says_why() -> None:
     assert found["open"].prediction_set == ("open 0", "open 1")
     assert len(found["open"].decision) == 1
     assert (found["plain"].abstain, found["plain"].prediction_set) == ("", None)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_every_task_says_how_unlike_its_own_training_images_an_image_is(batch_size: int) -> None:
+    backbone = draw_backbone(VIT)
+    norms = find_normalisations(backbone.model)[:1]
+    tasks = {
+        "adapted": keep_novelty(make_vit_task("adapted"), backbone),
+        "strict": keep_novelty(make_vit_task("strict", seed=1), backbone, limit=1e-3),
+        "darker": keep_novelty(make_vit_task("darker", method="linear", mean=0.1), backbone),
+        "normed": keep_novelty(make_vit_task("normed", trained=norms), backbone),
+        "plain": make_vit_task("plain", method="linear"),
+    }
+    bank = make_bank()
+    for task in tasks.values():
+        bank.add(task)
+    pictures = draw_pictures(3)
+    for picture, found in zip(
+        pictures, bank.predict(pictures, [bank.names] * 3, batch_size=batch_size), strict=True
+    ):
+        assert (found["plain"].novelty, found["plain"].abstain) == (None, "")
+        for name in ("adapted", "strict", "darker", "normed"):
+            expected = score_apart(tasks[name], backbone, picture)
+            assert found[name].novelty == pytest.approx(expected, rel=1e-3)
+        assert found["strict"].abstain == "unlike the training images"
+
+
+def test_what_is_kept_of_training_images_counts_as_memory() -> None:
+    task = make_vit_task("one")
+    kept = keep_novelty(task, draw_backbone(VIT))
+    banks = [make_bank(), make_bank()]
+    for bank, own in zip(banks, (task, kept), strict=True):
+        bank.add(own)
+    assert banks[1].n_bytes - banks[0].n_bytes == count_bytes(kept) - count_bytes(task)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -11,7 +11,7 @@ from medlora.exchange.companion import (
     unpack_companion,
 )
 from medlora.exchange.peft_config import PeftConfig
-from tests.unit.task.task_samples import draw_tensor, make_card
+from tests.unit.task.task_samples import draw_tensor, make_card, make_novel_task, same_bits
 
 COMPANION = Companion(make_card(), ("norm.weight",), "ab" * 32)
 CONFIG = PeftConfig(2, 4.0)
@@ -65,3 +65,31 @@ def test_the_seal_breaks_with_every_change_of_an_answer_and_with_no_other() -> N
     same = {"fc": (down.double(), up.clone())}
     spelt = PeftConfig(2, 4.0, ranks={"other": 3}, dropout=0.5, version="9")
     assert compute_seal(card, trained, spelt, same, SAVED) == seal
+
+
+def test_what_is_kept_of_the_training_images_is_unpacked() -> None:
+    task = make_novel_task()
+    kept = {name: value for name, value in task.tensors.items() if name.startswith("novelty.")}
+    content = pack_companion(Companion(task.card, (), "ab" * 32, kept))
+    found = unpack_companion(content, "here")
+    assert found.novelty.keys() == kept.keys()
+    assert all(same_bits(found.novelty[name], value) for name, value in kept.items())
+    assert "novelty" not in json.loads(pack_companion(COMPANION))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("novelty.mean", "AAAA", "must be 24 bytes in base64, not '3 bytes'"),
+        ("novelty.mean", "no base64", "must be 24 bytes in base64"),
+        ("novelty.mean", 7, "must be text"),
+        ("novelty.more", "AAAA", "'novelty.novelty.more' is unknown"),
+    ],
+)
+def test_faulty_numbers_are_refused_with_a_way_on(name, text, fault) -> None:
+    task = make_novel_task()
+    kept = {name: value for name, value in task.tensors.items() if name.startswith("novelty.")}
+    values = json.loads(pack_companion(Companion(task.card, (), "ab" * 32, kept)))
+    values["novelty"][name] = text
+    with pytest.raises(TaskFileError, match=rf"^here: .*{fault}.* or remove the file"):
+        unpack_companion(json.dumps(values).encode(), "here")

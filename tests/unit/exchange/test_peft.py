@@ -18,7 +18,8 @@ from medlora.exchange.peft import (
 from medlora.exchange.peft_config import CONFIG_FILE
 from medlora.exchange.peft_tensors import WEIGHTS_FILE
 from medlora.task.card import BackboneReference
-from medlora.task.file import Task
+from medlora.task.file import Task, pack_task
+from novelty_samples import keep_novelty
 from tests.unit.exchange.peft_samples import make_exchange_task
 from tests.unit.task.model_samples import RESNET, VIT, draw_backbone, make_model, make_model_task
 from tests.unit.task.task_samples import draw_tensor, same_task
@@ -146,3 +147,36 @@ def test_a_missing_file_is_named(missing: str, tmp_path: Path) -> None:
     (tmp_path / missing).unlink()
     with pytest.raises(StorageError, match=f"{missing} cannot be read"):
         import_peft(tmp_path, draw_backbone(VIT))
+
+
+def test_what_is_kept_of_the_training_images_travels_to_the_byte(tmp_path: Path) -> None:
+    backbone = draw_backbone(VIT)
+    task = keep_novelty(make_exchange_task(), backbone)
+    export_peft(task, tmp_path)
+    found = import_peft(tmp_path, backbone)
+    assert same_task(found, task)
+    assert pack_task(found) == pack_task(task)
+
+
+def test_what_was_kept_is_dropped_where_another_program_changed_the_adapter(
+    tmp_path: Path,
+) -> None:
+    backbone = draw_backbone(VIT)
+    export_peft(keep_novelty(make_exchange_task(), backbone), tmp_path)
+    path = tmp_path / CONFIG_FILE
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
+    found = import_peft(tmp_path, backbone)
+    assert found.card.novelty is None
+    assert not any(name.startswith("novelty.") for name in found.tensors)
+
+
+def test_a_change_in_what_was_kept_breaks_the_seal(tmp_path: Path) -> None:
+    backbone = draw_backbone(VIT)
+    export_peft(keep_novelty(make_exchange_task(), backbone), tmp_path)
+    path = tmp_path / CARD_FILE
+    values = json.loads(path.read_text())
+    text = values["novelty"]["novelty.mean"]
+    values["novelty"]["novelty.mean"] = "AAAA" + text[4:]
+    path.write_text(json.dumps(values))
+    assert import_peft(tmp_path, backbone).card.novelty is None

@@ -45,7 +45,9 @@ def make_task(**changes):
         "classes": ("dark", "light"),
         "conformal": None,
     }
-    return SimpleNamespace(model=Brightness().eval(), card=SimpleNamespace(**(card | changes)))
+    return SimpleNamespace(
+        model=Brightness().eval(), card=SimpleNamespace(**(card | changes)), measures=()
+    )
 
 
 def write(path, level):

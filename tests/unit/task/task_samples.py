@@ -14,6 +14,7 @@ from medlora.task.card import (
     AdapterSettings,
     BackboneReference,
     FactorisedSettings,
+    NoveltySettings,
     SelfCheck,
     TaskCard,
 )
@@ -106,6 +107,20 @@ def make_factorised_task() -> Task:
         "head.bias": draw_tensor(2, seed=5),
     }
     return Task(make_card(method="factorised", adapter=None, factorised=factorised), tensors)
+
+
+def make_novel_task() -> Task:
+    """A task that keeps where its training images lie."""
+    novelty = NoveltySettings("blocks.1", 6, 2, 1.5, 0.01, 40, 99)
+    tensors = {
+        "head.weight": draw_tensor(2, 5, seed=1),
+        "head.bias": draw_tensor(2, seed=2),
+        "novelty.mean": draw_tensor(6, seed=3),
+        "novelty.spread": draw_tensor(6, seed=4).abs() + 0.1,
+        "novelty.variances": draw_tensor(3, seed=5).abs() + 0.1,
+        "novelty.directions": draw_tensor(2, 6, seed=6).half(),
+    }
+    return Task(make_card(method="linear", adapter=None, novelty=novelty), tensors)
 
 
 def split_file(content: bytes) -> tuple[dict[str, Any], bytes]:

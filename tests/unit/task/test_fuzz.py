@@ -23,6 +23,7 @@ from tests.unit.task.task_samples import (
     make_card,
     make_factorised_task,
     make_full_task,
+    make_novel_task,
     make_task,
     same_task,
     split_file,
@@ -299,11 +300,12 @@ MUTATIONS: list[Mutation] = [
 def test_mutated_files_are_refused() -> None:
     rng = np.random.default_rng(20250131)
     tasks = [make_small_task(), make_task(), make_full_task(), make_factorised_task()]
+    tasks.append(make_novel_task())
     contents = [pack_task(task) for task in tasks]
     refused: Counter[str] = Counter()
     for index in range(N_FILES):
         mutation = MUTATIONS[index % len(MUTATIONS)]
-        which = int(rng.choice(len(tasks), p=[0.7, 0.1, 0.1, 0.1]))
+        which = int(rng.choice(len(tasks), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
         spoilt = mutation(rng, contents[which])
         if rng.random() < 0.1:
             spoilt = BLIND_MUTATIONS[int(rng.integers(8))](rng, spoilt or b"\0")
@@ -319,7 +321,7 @@ def test_mutated_files_are_refused() -> None:
     assert all(refused[mutation.__name__] > 0.85 * n_each for mutation in MUTATIONS), refused
 
 
-@pytest.mark.parametrize("make", [make_task, make_factorised_task])
+@pytest.mark.parametrize("make", [make_task, make_factorised_task, make_novel_task])
 def test_forged_cards_are_refused_or_read_as_they_stand(make: Callable[[], Task]) -> None:
     """With a valid digest the card's own rules are the only guard."""
     rng = np.random.default_rng(7)
@@ -339,7 +341,7 @@ def test_forged_cards_are_refused_or_read_as_they_stand(make: Callable[[], Task]
     assert 0.02 * N_FORGED < n_loaded < 0.6 * N_FORGED
 
 
-@pytest.mark.parametrize("make", [make_task, make_factorised_task])
+@pytest.mark.parametrize("make", [make_task, make_factorised_task, make_novel_task])
 def test_forged_tensors_are_refused_or_read_as_they_stand(make: Callable[[], Task]) -> None:
     rng = np.random.default_rng(8)
     task = make()
