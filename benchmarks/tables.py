@@ -26,11 +26,13 @@ from benchmarks.feature_cache_table import render_feature_cache
 from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.model_zoo_table import render_model_zoo
+from benchmarks.novelty_candidates_table import render_novelty_candidates
 from benchmarks.real_tasks_table import render_real_tasks
 from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
 from benchmarks.sizes_table import render_sizes
 from benchmarks.training_speed_table import render_training_speed
+from benchmarks.trust_table import render_trust
 from benchmarks.vgg16_lora_table import render_vgg16_lora
 
 Renderer = Callable[[dict[str, Any]], str]
@@ -44,9 +46,11 @@ RENDERERS: dict[str, Renderer] = {
     "melo": render_melo,
     "mixed-tasks": render_mixed_tasks,
     "model-zoo": render_model_zoo,
+    "novelty-candidates": render_novelty_candidates,
     "real-tasks": render_real_tasks,
     "sizes": render_sizes,
     "training-speed": render_training_speed,
+    "trust": render_trust,
     "vgg16-lora": render_vgg16_lora,
 }
 
