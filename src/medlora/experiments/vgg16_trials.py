@@ -12,6 +12,7 @@ from typing import Any
 from medlora.errors import SettingsError
 from medlora.experiments.arms import Arm
 from medlora.experiments.augmentations import BRAIN_MRI
+from medlora.experiments.vgg16_published import PUBLISHED
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
 from medlora.tune.plan import TuneFolder, TunePlan
@@ -35,38 +36,6 @@ _NOTE = "An experiment's run; not for use on patients."
 _LAST_CONVOLUTIONS = ("features.24", "features.26", "features.28")
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """One row of the paper's tables.
-
-    Attributes:
-        learning_rate: Of the optimiser.
-        batch_size: Images of a step.
-        optimizer: `adam`, `adamw` or `sgd`.
-        epochs: Passes over the training images.
-        accuracy: As the paper gives it.
-    """
-
-    learning_rate: float
-    batch_size: int
-    optimizer: Any
-    epochs: int
-    accuracy: str
-
-
-PUBLISHED = (
-    PublishedRow(0.001, 32, "adam", 10, ".25 (baseline; recall and precision .25, AUROC .49)"),
-    PublishedRow(0.001, 16, "adam", 3, "29.19 %"),
-    PublishedRow(0.001, 32, "adam", 3, "29.19 %"),
-    PublishedRow(0.001, 64, "adam", 3, "29.19 %"),
-    PublishedRow(0.005, 64, "adam", 3, "25.38 %"),
-    PublishedRow(0.01, 32, "adam", 3, "25.38 %"),
-    PublishedRow(0.001, 16, "adam", 10, "0.25"),
-    PublishedRow(0.001, 16, "adamw", 3, "25.38 % (29.19 % in the text)"),
-    PublishedRow(0.001, 16, "sgd", 3, "25.38 % (29.19 % in the text)"),
-)
 
 
 @dataclass(frozen=True)
@@ -214,6 +183,7 @@ def condition(plan: Vgg16Plan) -> TrainSettings:
         label_smoothing=0.1,
         batch_size=16,
         epochs=20,
+        calibration="none",
         precision=plan.precision,
         seed=plan.seeds[0],
     )
