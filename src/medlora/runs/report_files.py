@@ -49,7 +49,8 @@ def write_report(folder: Path, content: ReportContent) -> None:
     """
     record = json.dumps(describe_content(content), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / CONTENT_NAME, f"{record}\n".encode("utf-8", "replace"))
-    write_formats(folder, content, ("html", "card"))
+    # The page last: a run that has it is known to be finished.
+    write_formats(folder, content, ("card", "html"))
 
 
 def write_formats(
