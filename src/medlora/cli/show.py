@@ -83,4 +83,6 @@ def _shorten(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shorten(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_shorten(item) for item in value)
     return str(value)

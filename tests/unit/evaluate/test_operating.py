@@ -1,5 +1,7 @@
 """An operating point is reached on the images that it is chosen by, and no better can be had."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,13 @@ from hypothesis import strategies as st
 
 from medlora.errors import SettingsError
 from medlora.evaluate.metrics import decide
-from medlora.evaluate.operating import OperatingPoint, measure_point, set_thresholds
+from medlora.evaluate.operating import (
+    OperatingPoint,
+    bound_cuts,
+    measure_point,
+    set_thresholds,
+)
+from medlora.evaluate.resampling import draw_weights
 
 CLASSES = ("glioma", "meningioma", "none", "pituitary")
 
@@ -169,3 +177,33 @@ def test_classes_that_cannot_be_meant() -> None:
     with pytest.raises(SettingsError, match="No validation image tells the sensitivity of glioma"):
         set_point(probabilities, targets, "glioma:sensitivity=0.9")
     assert OperatingPoint.parse("a:b:sensitivity=0.5").class_name == "a:b"
+
+
+def test_a_cut_is_bounded_by_choosing_it_anew_on_resampled_patients() -> None:
+    rng = np.random.default_rng(0)
+    ill = np.arange(40) < 18
+    score = np.clip(0.5 + 0.2 * (ill - 0.5) + 0.2 * rng.normal(size=40), 0.01, 0.99)
+    scores, truth = np.stack([1 - score, score], 1), np.stack([~ill, ill], 1)
+    point = OperatingPoint.parse("ill:sensitivity=0.9")
+    names: dict[str, Any] = {"classes": ("well", "ill"), "multi_label": False}
+    (found,) = bound_cuts(scores, truth, point, **names, n_resamples=30, seed=4)
+    assert found["positive"] == "ill"
+    chosen = set_thresholds(scores, truth, point, **names, thresholds=(0.5, 0.5))
+    assert found["threshold"]["value"] == chosen[1]
+    drawn = []
+    for resample in range(30):
+        rows = np.repeat(np.arange(40), draw_weights(np.arange(40), 4, resample).astype(int))
+        again = set_thresholds(scores[rows], truth[rows], point, **names, thresholds=(0.5, 0.5))
+        drawn.append(again[1])
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert found["threshold"]["low"] == pytest.approx(low)
+    assert found["threshold"]["high"] == pytest.approx(high)
+
+
+def test_a_cut_that_no_image_tells_of_is_undefined() -> None:
+    point = OperatingPoint.parse("ill:sensitivity=0.9")
+    truth = np.array([[True, False]] * 4)
+    (found,) = bound_cuts(
+        np.full((4, 2), 0.5), truth, point, classes=("well", "ill"), multi_label=False
+    )
+    assert found["threshold"]["value"] == "undefined"
