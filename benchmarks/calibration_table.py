@@ -43,7 +43,7 @@ def render_calibration(result: dict[str, Any]) -> str:
         ],
         [_write_sets(task) for task in tasks],
     )
-    return "\n\n".join([setting, scaled, sets, *map(_judge, tasks)])
+    return "\n\n".join([setting, scaled, sets, "\n".join(map(_judge, tasks))])
 
 
 def _write_scaling(task: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from medlora.evaluate.conformal import PredictionSets, SetLimits, find_sets
 from medlora.evaluate.inputs import Bools, Floats
+from medlora.evaluate.metrics import decide
 from medlora.evaluate.novelty import UNLIKE, is_unlike
 from medlora.task.card import TaskCard
 
@@ -21,8 +22,8 @@ class Reservation:
         abstain: Why the answer should not be used; empty where nothing speaks against it.
         prediction_set: The classes that cannot be ruled out at the task's coverage; None where
             the task has no prediction sets.
-        undecided: Of a multi-label task, the labels of which neither presence nor absence can be
-            ruled out, or both are.
+        undecided: Of a multi-label task, the labels that its sets leave open: of which neither
+            presence nor absence can be ruled out, or both are, or the one that was decided for.
         novelty: How unlike the training images the image is, at least 0, above 1 where it is;
             None where the task keeps nothing of them.
     """
@@ -38,9 +39,10 @@ def judge_answers(
 ) -> list[Reservation]:
     """What has to stand beside a task's answers; the answers themselves do not change.
 
-    A single-label task abstains where the prediction set does not hold exactly one class. A
-    multi-label task abstains where no label at all is decided; else it names the undecided ones.
-    Every task abstains where an image is unlike its training images.
+    A single-label task abstains where the prediction set does not hold exactly one class, or
+    another one than the thresholds decide for. A multi-label task leaves a label open where the
+    label's set does the same, and abstains where no label at all is decided. Every task
+    abstains where an image is unlike its training images.
 
     Args:
         card: The task's card.
@@ -51,19 +53,37 @@ def judge_answers(
         One for each image.
     """
     sets = find_card_sets(card, probabilities)
+    decisions = decide(probabilities, card.thresholds, card.multi_label)
+    is_open = find_open_labels(sets, decisions)
     found = []
     for row in range(len(probabilities)):
         score = None if novelty is None else float(novelty[row])
-        reasons = _list_reasons(card, sets, row, score)
+        reasons = _list_reasons(card, sets, decisions, is_open, row, score)
         found.append(
             Reservation(
                 abstain="; ".join(reasons),
                 prediction_set=None if sets is None else _name(card, sets.present[row]),
-                undecided=() if sets is None else _name(card, sets.undecided[row]),
+                undecided=_name(card, is_open[row]),
                 novelty=score,
             )
         )
     return found
+
+
+def find_open_labels(sets: PredictionSets | None, decisions: Bools) -> Bools:
+    """(image, class) labels of a multi-label task whose decision its set does not bear out.
+
+    The set holds both answers, or none, or the one that was not decided for: a threshold asks
+    which answer is likelier, a set which one is unusual among the images that have the label.
+
+    Args:
+        sets: The images' prediction sets; None where the task has none.
+        decisions: (image, class), as taken by the thresholds.
+    """
+    if sets is None or sets.absent is None:
+        return np.zeros_like(decisions)
+    is_open: Bools = (sets.present != decisions) | (sets.absent == decisions)
+    return is_open
 
 
 def find_card_sets(card: TaskCard, probabilities: Floats) -> PredictionSets | None:
@@ -79,7 +99,12 @@ def find_card_sets(card: TaskCard, probabilities: Floats) -> PredictionSets | No
 
 
 def _list_reasons(
-    card: TaskCard, sets: PredictionSets | None, row: int, novelty: float | None
+    card: TaskCard,
+    sets: PredictionSets | None,
+    decisions: Bools,
+    is_open: Bools,
+    row: int,
+    novelty: float | None,
 ) -> Iterator[str]:
     """Every reason to abstain from an image's answer, the weightiest first.
 
@@ -87,20 +112,23 @@ def _list_reasons(
     """
     if novelty is not None and is_unlike(novelty):
         yield UNLIKE
-    if sets is not None:
-        yield from _question_set(card, sets, row)
-
-
-def _question_set(card: TaskCard, sets: PredictionSets, row: int) -> Iterator[str]:
-    if card.multi_label:
-        if sets.undecided[row].all():
-            yield "no label can be decided"
+    if sets is None:
         return
-    names = _name(card, sets.present[row])
+    if card.multi_label:
+        if is_open[row].all():
+            yield "no label can be decided"
+    else:
+        yield from _question_set(_name(card, sets.present[row]), _name(card, decisions[row]))
+
+
+def _question_set(names: tuple[str, ...], decided: tuple[str, ...]) -> Iterator[str]:
+    """What speaks against a decision for one class, by the classes of the prediction set."""
     if not names:
         yield NO_CLASS
     elif len(names) > 1:
         yield f"undecided between {' and '.join([', '.join(names[:-1]), names[-1]])}"
+    elif names != decided:
+        yield f"the prediction set holds {names[0]} alone"
 
 
 def _name(card: TaskCard, chosen: Bools) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medlora.data.table import ImageTable
-from medlora.evaluate.abstaining import find_card_sets, judge_answers
+from medlora.evaluate.abstaining import find_card_sets, find_open_labels, judge_answers
 from medlora.evaluate.coverage import measure_answered, measure_sets
 from medlora.evaluate.decision_curve import trace_net_benefit
 from medlora.evaluate.predict import convert_logits
@@ -86,7 +86,7 @@ def measure_trust(
         for place, name in enumerate(card.classes)
     }
     calibration, before = _compare_calibration(card, logits, answers, targets)
-    abstains = _find_withheld(card, answers, wrong.shape[1])
+    abstains = _find_withheld(card, answers, decisions, wrong.shape[1])
     return TrustScores(
         calibration=calibration,
         conformal=_check_sets(card, answers, targets, options),
@@ -126,11 +126,10 @@ def _check_sets(
     return {"wanted": card.conformal.coverage, "is_by_class": card.conformal.by_class, **found}
 
 
-def _find_withheld(card: TaskCard, answers: Floats, n_answers: int) -> Bools:
+def _find_withheld(card: TaskCard, answers: Floats, decisions: Bools, n_answers: int) -> Bools:
     """(image, answer) whether the task's own rule withholds it."""
     is_out = np.array([bool(each.abstain) for each in judge_answers(card, answers)], dtype=bool)
-    withheld = np.repeat(is_out[:, None], n_answers, axis=1)
-    sets = find_card_sets(card, answers)
-    if card.multi_label and sets is not None:
-        withheld |= sets.undecided
+    withheld: Bools = np.repeat(is_out[:, None], n_answers, axis=1)
+    if card.multi_label:
+        withheld |= find_open_labels(find_card_sets(card, answers), decisions)
     return withheld

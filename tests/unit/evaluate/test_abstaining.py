@@ -54,13 +54,25 @@ def test_an_empty_set_is_a_reason_of_its_own() -> None:
 
 def test_a_multi_label_task_names_its_undecided_labels() -> None:
     conformal = make_conformal((0.3, 0.3, 0.8), (0.5, 0.5, 0.6))
-    card = make_task_card(multi_label=True, conformal=conformal)
+    card = make_task_card(multi_label=True, conformal=conformal, thresholds=(0.4, 0.4, 0.7))
     scores = np.array([[0.9, 0.4, 0.7], [0.1, 0.1, 0.9], [0.4, 0.5, 0.7]])
     assert judge_answers(card, scores) == [
         Reservation("", ("glioma", "meningioma"), ("meningioma", "none")),
         Reservation("", ("none",), ()),
         Reservation("no label can be decided", ("glioma", "meningioma"), CLASSES),
     ]
+
+
+def test_a_set_and_a_threshold_that_disagree_leave_the_answer_open() -> None:
+    conformal = make_conformal((0.3, 0.3, 0.3))
+    card = make_task_card(conformal=conformal, thresholds=(0.9, 0.1, 0.9))
+    found = judge_answers(card, np.array([[0.8, 0.1, 0.1]]))
+    assert found == [Reservation("the prediction set holds glioma alone", ("glioma",))]
+    # A rare label: 0.2 is far more than images without it have, and less than the threshold.
+    rare = make_conformal((0.1, 0.1, 0.1), (0.05, 0.05, 0.05))
+    labels = make_task_card(multi_label=True, conformal=rare)
+    (answer,) = judge_answers(labels, np.array([[0.2, 0.9, 0.01]]))
+    assert answer == Reservation("", ("glioma", "meningioma"), ("glioma",))
 
 
 def test_no_images_no_answers() -> None:
