@@ -87,6 +87,11 @@ def plan_run(case: Case, data: Path, epochs: int) -> RunPlan:
     )
 
 
+def name_folder(case: Case) -> str:
+    """The folder of a task's run."""
+    return case.name.replace(",", "").replace(" ", "-")
+
+
 def measure(case: Case, data: Path, folder: Path, epochs: int) -> dict[str, Any]:
     """What one task's run says of calibration, prediction sets and abstaining."""
     place = RunFolder(folder)
@@ -131,9 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_large_blocks()
     tasks = [
-        measure(
-            case, arguments.data, arguments.runs / case.name.replace(" ", "-"), arguments.epochs
-        )
+        measure(case, arguments.data, arguments.runs / name_folder(case), arguments.epochs)
         for case in CASES
         if arguments.only is None or arguments.only in case.name
     ]
