@@ -50,7 +50,12 @@ CASES = (
         None,
         "the test images come from elsewhere than those of training, gliomas above all",
     ),
-    Case("chest pneumonia", "chest_xray_pneumonia/manifest.csv", None, "children of one hospital"),
+    Case(
+        "chest pneumonia",
+        "chest_xray_pneumonia/manifest.csv",
+        None,
+        "the test images are the publishers' own test set, not a random part of the others",
+    ),
     Case("blood cells", "blood_cells/manifest.csv", "source_image", "augmented photographs"),
     Case(
         "NIH chest X-ray",
