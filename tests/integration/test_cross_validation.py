@@ -60,11 +60,6 @@ def write_patients(folder, n_patients=8, n_test=2):
     return write_manifest(folder / "manifest.csv", rows)
 
 
-def write_title(folder, content):
-    """A report in short, by which a run is known to be finished."""
-    (folder / "report.html").write_text(content.title)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def plain_pages():
     """Each fold's run draws no figures: half of its time, and tested elsewhere."""
