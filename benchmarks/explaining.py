@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += [
                 {
                     "backbone": task.card.backbone.name,
-                    "training": f"{task.card.method}, {task.card.training['epochs']} epochs",
+                    "training": f"{task.card.method}, {task.card.training['n_epochs_done']} epochs",
                     "method": method,
                     "is_chosen": method == methods[0],
                     "n_lesions": n_lesions,
