@@ -68,6 +68,9 @@ def train_task(
         int, typer.Option(help="Train nothing before the last so many blocks; 0: anywhere.")
     ] = 0,
     dropout: Annotated[float, typer.Option(help="Dropout on the low-rank path.")] = 0.0,
+    input_norm: Annotated[
+        str, typer.Option(help="Inputs of factorised layers: none, or rms to normalise them.")
+    ] = "none",
     train_norm: Annotated[
         bool, typer.Option("--train-norm", help="Train normalisation scale and shift as well.")
     ] = False,
@@ -211,6 +214,7 @@ def train_task(
                 targets=tuple(part.strip() for part in targets.split(",")),
                 last_blocks=last_blocks,
                 dropout=dropout,
+                input_norm=input_norm,  # type: ignore[arg-type]  # checked there
                 train_norm=train_norm,
                 epochs=epochs,
                 batch_size=batch_size,

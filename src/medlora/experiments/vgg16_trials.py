@@ -171,13 +171,15 @@ def condition(plan: Vgg16Plan) -> TrainSettings:
 
     AdamW at a rate at which the loss falls evenly, a cosine, smoothed labels, and the dropout that
     a VGG has before its fully connected layers: at the grid's constant rates the training images
-    are learnt by heart within a few epochs.
+    are learnt by heart within a few epochs. Their inputs are normalised, so that the contrast of
+    an image does not count.
     """
     return TrainSettings(
         method="factorised",
         backbone=PRETRAINED,
         rank=32,
         dropout=0.5,
+        input_norm="rms",
         learning_rate=3e-4,
         weight_decay=0.05,
         label_smoothing=0.1,
@@ -191,13 +193,15 @@ def condition(plan: Vgg16Plan) -> TrainSettings:
 
 def _list_conditioning(plan: Vgg16Plan, best: TrainSettings) -> Iterator[Trial]:
     """From the grid's best settings to those of `condition`, a step at a time."""
-    full = condition(plan)
+    conditioned = condition(plan)
+    full = replace(conditioned, input_norm="none")
     steps = (
         ("the grid's best", best),
         ("AdamW, cosine, 20 epochs", replace(full, rank=8, dropout=0.0, label_smoothing=0.0)),
         ("and smoothed labels", replace(full, rank=8, dropout=0.0)),
         ("and dropout", replace(full, rank=8)),
         ("and rank 32", full),
+        ("and normalised inputs", conditioned),
     )
     for name, settings in steps:
         yield _vary(plan, "conditioning", name, settings)

@@ -4,7 +4,7 @@ An adapter keeps a pretrained W and adds a low-rank product to it. Here there is
 layer knows is in U, V and a bias of its own, all of them trained from scratch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch.nn import functional
 from medlora.errors import TargetError
 
 DEFAULT_GAIN = 1 / 8
+# Of a layer whose inputs are normalised: their scale is known, and He's variance is meant for it.
+NORMALISED_GAIN = 0.7
+_SMALLEST_MEAN_SQUARE = 1e-6
 
 
 class FactorisedLayer(nn.Module):
@@ -36,6 +39,9 @@ class FactorisedLayer(nn.Module):
         rank: Columns of U and rows of V, at least 1.
         gain: Factor on the standard deviation of W's entries at the start, above 0.
         dropout: Probability of dropping an input while training, [0, 1).
+        normalises: Whether each image's inputs are divided by their root mean square. A VGG's
+            features grow with the contrast of the image, which differs from scanner to scanner
+            and says nothing of a disease; so does what follows, and the loss with it.
 
     Raises:
         TargetError: The layer does more than multiply its inputs by one matrix.
@@ -50,13 +56,20 @@ class FactorisedLayer(nn.Module):
     """
 
     def __init__(
-        self, layer: nn.Conv2d, *, rank: int, gain: float = DEFAULT_GAIN, dropout: float = 0.0
+        self,
+        layer: nn.Conv2d,
+        *,
+        rank: int,
+        gain: float = DEFAULT_GAIN,
+        dropout: float = 0.0,
+        normalises: bool = False,
     ) -> None:
         super().__init__()
         _check_layer(layer)
         n_outputs, *shape = layer.weight.shape
         self.shape = (shape[0], shape[1], shape[2])
         self.rank = rank
+        self.normalises = normalises
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         n_inputs = layer.weight[0].numel()
         # The norms' squares are n_inputs * rank * var(U) and rank * n_outputs * var(V).
@@ -76,7 +89,11 @@ class FactorisedLayer(nn.Module):
         Returns:
             Float32 (batch, output, 1, 1), or as many places as the kernel has on the maps.
         """
-        maps = self.dropout(maps.to(self.U.dtype))
+        maps = maps.to(self.U.dtype)
+        if self.normalises:
+            mean_square = maps.square().mean(dim=(1, 2, 3), keepdim=True)
+            maps = maps * mean_square.clamp(min=_SMALLEST_MEAN_SQUARE).rsqrt()
+        maps = self.dropout(maps)
         if maps.shape[1:] == self.shape:
             outputs = maps.flatten(1) @ self.U @ self.V + self.bias
             return outputs[:, :, None, None]
@@ -84,7 +101,16 @@ class FactorisedLayer(nn.Module):
         return functional.conv2d(hidden, self.V.t()[:, :, None, None], self.bias)
 
     def merged(self) -> nn.Conv2d:
-        """A plain convolution with the product as its kernel, in float32."""
+        """A plain convolution with the product as its kernel, in float32.
+
+        Raises:
+            TargetError: The layer normalises its inputs, which no convolution does.
+        """
+        if self.normalises:
+            raise TargetError(
+                "A factorised layer that normalises its inputs has no plain layer that answers "
+                "alike. Keep the task as a task file, or write it with --onnx."
+            )
         channels, height, width = self.shape
         with torch.device("meta"):
             layer = nn.Conv2d(channels, self.bias.numel(), (height, width))
@@ -102,6 +128,7 @@ def attach_factorised(
     rank: int,
     gain: float = DEFAULT_GAIN,
     dropout: float = 0.0,
+    normalised: Collection[str] = (),
 ) -> dict[str, FactorisedLayer]:
     """Put factorised layers in the places of some layers of `model`.
 
@@ -109,8 +136,9 @@ def attach_factorised(
         model: The model; it is changed.
         layers: Layer name to its numbers of inputs and outputs.
         rank: Rank of every product.
-        gain: Factor on the start of every product.
+        gain: Factor on the start of every product whose inputs are not normalised.
         dropout: Dropout on the inputs, [0, 1).
+        normalised: Names of the layers that normalise their inputs.
 
     Returns:
         Layer name to the layer that now stands there.
@@ -132,7 +160,14 @@ def attach_factorised(
                 f"Layer {name!r} maps {own[0]} values to {own[1]}, not {shape[0]} to {shape[1]}. "
                 "Use the backbone that the task's card names."
             )
-        placed[name] = FactorisedLayer(layer, rank=rank, gain=gain, dropout=dropout)
+        normalises = name in normalised
+        placed[name] = FactorisedLayer(
+            layer,
+            rank=rank,
+            gain=NORMALISED_GAIN if normalises else gain,
+            dropout=dropout,
+            normalises=normalises,
+        )
     for name, new in placed.items():
         model.set_submodule(name, new)
     return placed

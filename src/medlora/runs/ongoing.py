@@ -307,4 +307,6 @@ class OngoingRun:
         if settings.method != "factorised":
             return None
         rank = settings.rank or FACTORISED_RANK
-        return plan_factorised(self.backbone, rank=rank, dropout=settings.dropout)
+        return plan_factorised(
+            self.backbone, rank=rank, dropout=settings.dropout, input_norm=settings.input_norm
+        )

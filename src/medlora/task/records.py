@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from medlora.lora.scaling import Scaling
 from medlora.task.fields import (
@@ -23,6 +23,8 @@ MAX_IMAGES = 1024
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PART = re.compile(r"[A-Za-z0-9_-]+")
+# Fields of factorised layers that came later, and what files without them mean.
+_LATER = {"input_norm": "none"}
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ class AdapterSettings:
         )
 
 
+InputNorm = Literal["none", "rms"]
+
+
 @dataclass(frozen=True)
 class FactorisedSettings:
     """Layers whose whole weight is a product W = U V.
@@ -127,6 +132,8 @@ class FactorisedSettings:
         dropout: Share of a layer's inputs dropped in training, in [0, 1).
         layers: Numbers of inputs and outputs of each layer by the layer's path in the network.
             Kept in the order of the paths.
+        input_norm: `rms` where each image's inputs to the first layer are divided by their root
+            mean square, else `none`.
 
     Raises:
         TaskFileError: A field breaks its rule; the key is named.
@@ -135,6 +142,7 @@ class FactorisedSettings:
     rank: int
     dropout: float
     layers: dict[str, tuple[int, int]]
+    input_norm: InputNorm = "none"
 
     def __post_init__(self) -> None:
         """Check every field, and bring numbers and lists into one form."""
@@ -144,22 +152,26 @@ class FactorisedSettings:
             raise describe_fault("factorised.dropout", "in [0, 1)", self.dropout)
         object.__setattr__(self, "dropout", dropout)
         object.__setattr__(self, "layers", _read_shapes(self.layers))
+        read_choice(self.input_norm, "factorised.input_norm", get_args(InputNorm))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
+        """As plain JSON values; without `input_norm` where there is none, as files were before."""
+        values = {
             **vars(self),
             "layers": {path: list(shape) for path, shape in self.layers.items()},
         }
+        return {key: value for key, value in values.items() if _LATER.get(key, ...) != value}
 
     @classmethod
     def from_dict(cls, values: object) -> "FactorisedSettings":
         """The settings that `to_dict` described."""
-        record = check_record(cls, values, "factorised")
+        record = check_record(cls, values, "factorised", later=_LATER)
+        input_norm = read_choice(record["input_norm"], "factorised.input_norm", get_args(InputNorm))
         return cls(
             rank=read_count(record["rank"], "factorised.rank", low=1, high=MAX_RANK),
             dropout=read_number(record["dropout"], "factorised.dropout"),
             layers=_read_shapes(record["layers"]),
+            input_norm=cast(InputNorm, input_norm),
         )
 
 

@@ -11,6 +11,7 @@ from medlora.lora.scaling import Scaling
 from medlora.preprocessing import Contrast, Step, check_channels, order_steps
 from medlora.task.card import Method
 from medlora.task.precision import Precision
+from medlora.task.records import InputNorm
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
@@ -46,6 +47,7 @@ _LATER: dict[str, Any] = {
     "channels": [],
     "coverage": None,
     "coverage_by_class": False,
+    "input_norm": "none",
     "last_blocks": 0,
     "operating_point": None,
     "prepare": [],
@@ -70,6 +72,8 @@ class TrainSettings:
         last_blocks: Train nothing before the last so many blocks of the backbone; 0 leaves
             nothing out.
         dropout: Dropout on the low-rank path, [0, 1).
+        input_norm: What is done to the inputs of factorised layers: `none`, or `rms` for
+            dividing those of each image by their root mean square.
         train_norm: Train scale and shift of the normalisation layers as well.
         epochs: Passes over the training images, at least 1.
         batch_size: Images of one step on one device.
@@ -118,6 +122,7 @@ class TrainSettings:
     targets: tuple[str, ...] = ("default",)
     last_blocks: int = 0
     dropout: float = 0.0
+    input_norm: InputNorm = "none"
     train_norm: bool = False
     epochs: int = 10
     batch_size: int = 32
@@ -156,6 +161,7 @@ class TrainSettings:
             ("schedule", get_args(Schedule)),
             ("class_weights", get_args(ClassWeights)),
             ("sampling", get_args(Sampling)),
+            ("input_norm", get_args(InputNorm)),
             ("select_by", tuple(SELECTION_MEASURES)),
             ("calibration", get_args(CalibrationChoice)),
             ("thresholds", get_args(ThresholdRule)),
@@ -222,6 +228,11 @@ class TrainSettings:
             raise SettingsError("coverage_by_class needs a coverage, for example 0.9.")
         if not self.targets:
             raise SettingsError("targets must name at least one set or pattern.")
+        if self.input_norm != "none" and self.method != "factorised":
+            raise SettingsError(
+                f"input_norm {self.input_norm!r} is for the method factorised; the method "
+                f"{self.method} keeps the backbone's own normalisation. Leave it out."
+            )
         if self.method == "factorised" and self.targets not in (("default",), ("fc",)):
             raise SettingsError(
                 "The method factorised replaces all fully connected layers, so targets must be "

@@ -58,6 +58,23 @@ def test_merged_is_a_plain_convolution_with_the_same_answers(size: tuple[int, in
     assert rank == 2
 
 
+@pytest.mark.parametrize("size", [(3, 2), (5, 4)])
+def test_normalised_inputs_have_no_scale(size: tuple[int, int]) -> None:
+    layer, maps = make_layer(normalises=True), draw(3, 4, *size)
+    scales = torch.tensor([0.1, 1.0, 30.0])[:, None, None, None]
+    assert torch.allclose(layer(maps * scales), layer(maps), atol=1e-5)
+    root = maps.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    plain = make_layer(normalises=False)
+    plain.load_state_dict(layer.state_dict())
+    assert torch.allclose(layer(maps), plain(maps / root), atol=1e-5)
+    assert bool(layer(torch.zeros_like(maps)).isfinite().all())
+
+
+def test_a_layer_that_normalises_is_not_merged() -> None:
+    with pytest.raises(TargetError, match="has no plain layer that answers alike"):
+        make_layer(normalises=True).merged()
+
+
 def test_half_precision_inputs_are_computed_in_full() -> None:
     layer, maps = make_layer(), draw(2, 4, 3, 2).bfloat16()
     assert layer(maps).dtype == torch.float32

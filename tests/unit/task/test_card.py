@@ -27,6 +27,7 @@ KEYS = [
 
 
 FACTORISED = FactorisedSettings(8, 0.5, {"fc2": (4, 3), "fc1": (25088, 4)})
+NORMALISED = FactorisedSettings(8, 0.5, {"fc2": (4, 3), "fc1": (25088, 4)}, "rms")
 
 
 def describe_card(**changes: Any) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def nest(depth: int) -> dict[str, Any]:
         {"method": "linear", "adapter": None, "self_check": None},
         {"method": "full", "adapter": None},
         {"method": "factorised", "adapter": None, "factorised": FACTORISED},
+        {"method": "factorised", "adapter": None, "factorised": NORMALISED},
         {"multi_label": True, "classes": ("Effusion",), "thresholds": (0.0,), "self_check": None},
         {"adapter": make_adapter(rank=1, alpha=0.1, scaling="alpha/sqrt(rank)", dropout=0.25)},
         {"preprocessing": Preprocessing((31, 448), (0, 0, 1), (1, 1, 1), contrast="clahe")},

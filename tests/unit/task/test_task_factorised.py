@@ -8,6 +8,7 @@ from torch import nn
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.errors import BackboneError, TargetError, TaskFileError
+from medlora.lora.factorised import find_factorised
 from medlora.task.card import BackboneReference
 from medlora.task.factorised import plan_factorised
 from medlora.task.file import Task, convert_task, pack_task, unpack_task
@@ -128,6 +129,27 @@ def test_dropout_is_active_in_training_alone() -> None:
     first, second = model.train()(images), model(images)
     assert not first.equal(second)
     assert model.eval()(images).equal(model(images))
+
+
+@torch.no_grad()
+def test_inputs_are_normalised_before_the_first_layer_alone_and_in_the_loaded_task() -> None:
+    backbone = draw_convolutions()
+    factorised = plan_factorised(backbone, rank=8, input_norm="rms")
+    model = randomise(make_model(factorised=factorised)).eval()
+    layers = find_factorised(model.network)
+    assert [(name, layer.normalises) for name, layer in layers.items()] == [
+        ("pre_logits.fc1", True),
+        ("pre_logits.fc2", False),
+    ]
+    task = make_task(model)
+    loaded = unpack_task(
+        pack_task(replace(task, card=replace(task.card, factorised=factorised))), "x"
+    )
+    images = draw_images(2, 64)
+    answers = build_model(loaded, backbone, place="x")(images)
+    assert answers.equal(model(images))
+    plain = build_model(task, backbone, place="x")(images)
+    assert not torch.allclose(plain, answers, atol=1e-3)
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def test_the_command_line_has_the_defaults_of_the_settings() -> None:
         name = AUGMENTATION_NAMES.get(field.name, field.name)
         assert DEFAULTS[name] == getattr(settings.augmentation, field.name), name
         compared += 1
-    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 43
+    assert compared == len(fields(TrainSettings)) - 1 + len(fields(Augmentation)) == 44
 
 
 def test_the_command_line_has_the_defaults_of_the_plan() -> None:
@@ -286,3 +286,10 @@ def test_every_selection_measure_can_be_chosen() -> None:
     assert [TrainSettings(select_by=name).select_by for name in SELECTION_MEASURES] == list(
         SELECTION_MEASURES
     )
+
+
+def test_only_factorised_layers_have_their_inputs_normalised() -> None:
+    assert TrainSettings(method="factorised", input_norm="rms").input_norm == "rms"
+    assert "input_norm" not in TrainSettings(method="factorised").to_dict()
+    with pytest.raises(SettingsError, match="input_norm 'rms' is for the method factorised"):
+        TrainSettings(method="lora", input_norm="rms")
