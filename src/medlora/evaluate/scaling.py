@@ -79,7 +79,7 @@ def fit_scaling(
         >>> truth = np.array([[True, False]] * 8 + [[False, True]] * 2)
         >>> scaling = fit_scaling(sure, truth, method="temperature", multi_label=False)
         >>> [round(scale, 2) for scale in scaling.scale]
-        [0.27, 0.27]
+        [0.3, 0.3]
     """
     values, truths = _check_logits(logits, targets, multi_label)
     n_classes = values.shape[1]

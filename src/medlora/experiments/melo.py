@@ -94,7 +94,7 @@ TASKS = (
             "lora": (0.835, 0.833, 0.836, 0.834, 0.898),
         },
         limits="Another disease and other images than the paper's, whose best epoch was probably "
-        "chosen on test images.",
+        "chosen on test images. A file's size alone tells the label with an AUROC of .87.",
         flips=False,
         epochs=3,
     ),
@@ -107,7 +107,8 @@ TASKS = (
             "full": (0.748, 0.594, 0.674, 0.554, 0.684),
             "lora": (0.745, 0.604, 0.615, 0.572, 0.687),
         },
-        limits="Ultrasound of 28 x 28 pixels in place of mammograms; 156 test images.",
+        limits="Ultrasound of 28 x 28 pixels in place of mammograms; 156 test images in the "
+        "collection's own split, 65 of which are also in training or validation, or nearly.",
         flips=True,
         epochs=9,
     ),

@@ -108,7 +108,7 @@ def list_rates(method: Method, n_tries: int) -> tuple[float, ...]:
 
     Example:
         >>> list_rates("lora", 3)
-        (0.001, 0.003, 0.01)
+        (0.0009, 0.003, 0.009)
     """
     middle = _MIDDLE_RATES.get(method)
     if middle is None:
