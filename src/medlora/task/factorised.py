@@ -17,7 +17,7 @@ def plan_factorised(
     Args:
         backbone: A VGG's convolutions alone, such as `vgg16.features`.
         rank: Rank of every layer.
-        dropout: Dropout on every layer's inputs, [0, 1).
+        dropout: Dropout on every layer's inputs and on the head's, [0, 1).
         input_norm: What is done to what the first of them gets: `none`, or `rms`.
 
     Raises:

@@ -28,7 +28,7 @@ class TaskModel(nn.Module):
     """Images to one logit for each class.
 
     The frozen part of the backbone is held in `dtype` and never changes, normalisation
-    statistics included: in training mode only dropout on the low-rank path is active. What
+    statistics included: in training mode only dropout of what is trained is active. What
     is trained, and the head, are held in float32; the head computes in float32.
 
     Args:
@@ -91,6 +91,7 @@ class TaskModel(nn.Module):
         if method == "factorised":
             n_features = put_factorised(self.network, factorised)
         self.head = nn.Linear(n_features, n_classes)
+        self.dropout = nn.Dropout(factorised.dropout if factorised else 0.0)
         # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
         self._memory_format = find_memory_format(backbone.model)
@@ -203,7 +204,7 @@ class TaskModel(nn.Module):
     def classify(self, features: Tensor) -> Tensor:
         """The head's logits, float32 (batch, class), whatever the surrounding precision."""
         with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.head(features.float())
+            logits: Tensor = self.head(self.dropout(features.float()))
         return logits
 
     def train(self, mode: bool = True) -> "TaskModel":

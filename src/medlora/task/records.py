@@ -129,7 +129,7 @@ class FactorisedSettings:
 
     Attributes:
         rank: Columns of U and rows of V, 1 to 65,536.
-        dropout: Share of a layer's inputs dropped in training, in [0, 1).
+        dropout: Share of the inputs of each layer, and of the head, dropped in training, in [0, 1).
         layers: Numbers of inputs and outputs of each layer by the layer's path in the network.
             Kept in the order of the paths.
         input_norm: `rms` where each image's inputs to the first layer are divided by their root

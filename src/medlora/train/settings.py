@@ -71,7 +71,8 @@ class TrainSettings:
             fully connected layers (`default` or `fc`).
         last_blocks: Train nothing before the last so many blocks of the backbone; 0 leaves
             nothing out.
-        dropout: Dropout on the low-rank path, [0, 1).
+        dropout: Dropout on the low-rank path, [0, 1). With factorised layers, also on what the head
+            gets, as a VGG has it.
         input_norm: What is done to the inputs of factorised layers: `none`, or `rms` for
             dividing those of each image by their root mean square.
         train_norm: Train scale and shift of the normalisation layers as well.

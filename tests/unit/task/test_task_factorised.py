@@ -132,6 +132,17 @@ def test_dropout_is_active_in_training_alone() -> None:
 
 
 @torch.no_grad()
+def test_what_the_head_gets_is_dropped_as_well() -> None:
+    model, images = make_model(dropout=0.5).train(), draw_images(2, 64)
+    for layer in find_factorised(model.network).values():
+        layer.dropout = torch.nn.Identity()
+    features = model.extract_features(images)
+    assert features.equal(model.extract_features(images))
+    assert not model.classify(features).equal(model.classify(features))
+    assert model.eval().classify(features).equal(model.head(features))
+
+
+@torch.no_grad()
 def test_inputs_are_normalised_before_the_first_layer_alone_and_in_the_loaded_task() -> None:
     backbone = draw_convolutions()
     factorised = plan_factorised(backbone, rank=8, input_norm="rms")
