@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from medlora.backbones.weights import load_backbone
+from medlora.task.card import Method
 from medlora.task.model import TaskModel, plan_adapter
 
 CONVOLUTIONS = "test_efficientnet"
@@ -12,13 +13,18 @@ METHOD_OF = {"test_vit": "attention", CONVOLUTIONS: "grad-cam"}
 
 
 def make_model(
-    name: str = CONVOLUTIONS, *, n_classes: int = 3, seed: int = 0, **arguments: Any
+    name: str = CONVOLUTIONS,
+    *,
+    n_classes: int = 3,
+    seed: int = 0,
+    method: Method = "lora",
+    **arguments: Any,
 ) -> TaskModel:
     backbone = load_backbone(name, "random", seed=1)
     adapter = plan_adapter(backbone, rank=2, alpha=4.0)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = TaskModel(backbone, n_classes, method="lora", adapter=adapter, **arguments)
+        model = TaskModel(backbone, n_classes, method=method, adapter=adapter, **arguments)
         # An adapter begins at nought.
         for key, value in model.named_trainable().items():
             if key.endswith(".B"):

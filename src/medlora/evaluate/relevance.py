@@ -43,7 +43,7 @@ def roll_relevance(
     relevance = torch.eye(n_tokens, device=maps[0].device).expand(len(maps[0]), -1, -1)
     row: Tensor | None = None
     for chances, gradient in zip(maps, gradients, strict=True):
-        step = (chances * gradient).clamp(min=0).mean(dim=1)
+        step = (chances.float() * gradient.float()).clamp(min=0).mean(dim=1)
         if step.shape[1] == n_tokens:
             relevance = relevance + step @ relevance
         else:
