@@ -1,6 +1,5 @@
 """The report as one HTML page that needs nothing but itself."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
@@ -26,7 +25,7 @@ from medlora.report.tables import (
     write_operating_points,
     write_result,
 )
-from medlora.report.templates import Numbering, load_template, make_writable
+from medlora.report.templates import Numbering, encode_image, load_template, make_writable
 from medlora.report.wording import clean_text
 
 
@@ -123,14 +122,10 @@ def _list_contents(added: Mapping[Place, list[Section]]) -> list[tuple[str, str]
 
 def _view_mistake(mistake: Mistake) -> MistakeView:
     return MistakeView(
-        _encode_png(mistake.thumbnail),
+        encode_image(mistake.thumbnail),
         clean_text(mistake.true) or "none",
         clean_text(mistake.predicted) or "none",
         f"{mistake.probability:.2f}",
         clean_text(mistake.location),
-        _encode_png(mistake.heat_map) if mistake.heat_map else "",
+        encode_image(mistake.heat_map) if mistake.heat_map else "",
     )
-
-
-def _encode_png(content: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(content).decode('ascii')}"

@@ -48,6 +48,7 @@ def load_template(name: str) -> Template:
         "kind": lambda block: type(block).__name__,
         "rows": arrange_blocks,
         "source": encode_picture,
+        "png": encode_image,
         # A section has checked its drawings: they run nothing and refer to nothing outside.
         "drawing": lambda svg: Markup(svg),  # noqa: S704
         "words": lambda command: re.split(r"(\s+)", command.strip()),
@@ -87,8 +88,12 @@ def _is_half(block: Block) -> bool:
 
 def encode_picture(picture: Picture) -> str:
     """A picture as the address under which a page holds it."""
-    content = b64encode(picture.content).decode("ascii")
-    return f"data:{picture.media_type};base64,{content}"
+    return encode_image(picture.content, picture.media_type)
+
+
+def encode_image(content: bytes, media_type: str = "image/png") -> str:
+    """An image file as the address under which a page holds it."""
+    return f"data:{media_type};base64,{b64encode(content).decode('ascii')}"
 
 
 def make_writable(page: str) -> str:
