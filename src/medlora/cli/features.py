@@ -50,12 +50,13 @@ def map_data(
     """
     from dataclasses import replace
 
+    import numpy as np
     from matplotlib.figure import Figure
 
     from medlora.backbones.weights import load_backbone
     from medlora.report.feature_map import MAP_INCHES, paint_map
     from medlora.report.figure_file import check_figure_path, render_figure
-    from medlora.runs.feature_map import check_method, map_features, read_features
+    from medlora.runs.feature_map import check_method, iterate_features, map_features
     from medlora.runs.preparing import prepare_data
     from medlora.storage import write_atomically
 
@@ -72,7 +73,7 @@ def map_data(
         images = prepare_data(
             data, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
         )
-        features = read_features(
+        parts = iterate_features(
             network,
             images,
             preprocessing,
@@ -82,6 +83,7 @@ def map_data(
             batch_size=batch_size,
             progress=progress,
         )
+        features = np.concatenate(list(parts))
         found = map_features(features, images.table, chosen, seed=seed)
     title = f"{images.table.name}: features of {network.name}"
 

@@ -52,48 +52,6 @@ class FeatureMap:
     splits: tuple[str, ...]
 
 
-def read_features(
-    backbone: Backbone,
-    data: PreparedData,
-    preprocessing: Preprocessing,
-    *,
-    cache: ImageCache | NoCache,
-    feature_cache_gb: float = 20.0,
-    device: str = "auto",
-    precision: Precision = "auto",
-    batch_size: int = 32,
-    progress: Progress = silent,
-) -> npt.NDArray[np.float64]:
-    """The backbone's features of every image, kept for the next time.
-
-    Args:
-        backbone: The pretrained network.
-        data: The images.
-        preprocessing: How they were prepared, and are normalised.
-        cache: Where decoded images are kept; features are kept beside them.
-        feature_cache_gb: Bound on those, in GB.
-        device: Where to compute.
-        precision: `auto`, `bf16` or `fp32`.
-        batch_size: Images at a time.
-        progress: Told after every batch.
-
-    Returns:
-        (image, feature).
-    """
-    parts = iterate_features(
-        backbone,
-        data,
-        preprocessing,
-        cache=cache,
-        feature_cache_gb=feature_cache_gb,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return np.concatenate(list(parts))
-
-
 def iterate_features(
     backbone: Backbone,
     data: PreparedData,
@@ -106,9 +64,20 @@ def iterate_features(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """The same a part at a time, so that memory does not grow with the number of images.
+    """The backbone's features of every image, kept for the next time.
 
-    The arguments are those of `read_features`.
+    They come a part at a time, so that memory does not grow with the number of images.
+
+    Args:
+        backbone: The pretrained network.
+        data: The images.
+        preprocessing: How they were prepared, and are normalised.
+        cache: Where decoded images are kept; features are kept beside them.
+        feature_cache_gb: Bound on those, in GB.
+        device: Where to compute.
+        precision: `auto`, `bf16` or `fp32`.
+        batch_size: Images at a time.
+        progress: Told after every part.
 
     Yields:
         (image, feature) of some of the images, in their order.
