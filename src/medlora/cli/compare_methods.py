@@ -123,14 +123,15 @@ def complete_methods(
     Raises:
         Exit: It was stopped.
     """
-    from medlora.experiments.methods import read_methods, report_methods, run_methods
+    from medlora.experiments.methods import FinishedMethods, run_methods
     from medlora.runs.comparison_report import check_report_paths
 
     check_report_paths(reports)
     path = folder / "comparison.json"
+    finished = FinishedMethods(plan, folder)
     found = complete_experiment(
         partial(run_methods, plan, folder),
-        partial(read_methods, plan, folder),
+        finished.read,
         path,
         cache_dir=cache_dir,
         cache_size=cache_size,
@@ -141,7 +142,7 @@ def complete_methods(
         for record in columns:
             print_subgroups(record, f"{method}, by {record['column']}")
     page = folder / "comparison.html"
-    report_methods(plan, folder, found, [page, *reports])
+    finished.report(found, [page, *reports])
     typer.echo(f"page {page}")
     typer.echo(f"all figures {path}")
     return found

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -174,57 +175,68 @@ def list_runs(plan: MethodsPlan, folder: Path) -> list[ArmRuns]:
     return found
 
 
-def read_methods(plan: MethodsPlan, folder: Path) -> dict[str, Any]:
-    """What the finished runs found, as plain JSON values.
+@dataclass(frozen=True)
+class FinishedMethods:
+    """The finished runs of all methods, which are compared once for the figures and the pages.
 
-    Returns:
-        `data`; `rows` (see `ArmRuns.read`); `comparison` (see `Comparison.to_dict`); `notes`,
-        sentences on what a reader has to know; and with columns, `subgroups`: method to
-        `SubgroupScores.to_dict` of each.
-    """
-    runs = list_runs(plan, folder)
-    _, comparison = _compare(plan, folder)
-    found: dict[str, Any] = {
-        "data": plan.data.name,
-        "rows": [row for each in runs for row in each.read()],
-        "comparison": comparison.to_dict(),
-        "notes": [note for each in runs for note in _find_edges(each)],
-    }
-    if plan.subgroups:
-        found["subgroups"] = {
-            each.arm.settings.method: _score_groups(plan, folder, each) for each in runs
-        }
-    return found
-
-
-def report_methods(
-    plan: MethodsPlan, folder: Path, found: Mapping[str, Any], paths: Sequence[Path]
-) -> None:
-    """Write the comparison of the finished runs as pages.
-
-    Args:
+    Attributes:
         plan: What was compared.
         folder: Where the runs lie.
-        found: What `read_methods` gave.
-        paths: Files that end in .html or .md.
-
-    Raises:
-        SettingsError: A name ends in something else.
     """
-    paired, comparison = _compare(plan, folder)
-    sections = [
-        build_subgroup_section(records, method)
-        for method, records in found.get("subgroups", {}).items()
-    ]
-    write_comparison(paths, paired, comparison, plan.command, sections)
 
+    plan: MethodsPlan
+    folder: Path
 
-def _compare(plan: MethodsPlan, folder: Path) -> tuple[PairedRuns, Comparison]:
-    places = [
-        runs.seed_folder(seed).path for runs in list_runs(plan, folder) for seed in runs.arm.seeds
-    ]
-    paired = pair_runs(places, unseen=plan.unseen)
-    return paired, compare_paired(paired, margin=plan.margin, n_resamples=plan.n_resamples)
+    def read(self) -> dict[str, Any]:
+        """What the runs found, as plain JSON values.
+
+        Returns:
+            `data`; `rows` (see `ArmRuns.read`); `comparison` (see `Comparison.to_dict`); `notes`,
+            sentences on what a reader has to know; and with columns, `subgroups`: method to
+            `SubgroupScores.to_dict` of each.
+        """
+        plan, folder = self.plan, self.folder
+        runs = list_runs(plan, folder)
+        _, comparison = self._compared
+        found: dict[str, Any] = {
+            "data": plan.data.name,
+            "rows": [row for each in runs for row in each.read()],
+            "comparison": comparison.to_dict(),
+            "notes": [note for each in runs for note in _find_edges(each)],
+        }
+        if plan.subgroups:
+            found["subgroups"] = {
+                each.arm.settings.method: _score_groups(plan, folder, each) for each in runs
+            }
+        return found
+
+    def report(self, found: Mapping[str, Any], paths: Sequence[Path]) -> None:
+        """Write the comparison as pages.
+
+        Args:
+            found: What `read` gave.
+            paths: Files that end in .html or .md.
+
+        Raises:
+            SettingsError: A name ends in something else.
+        """
+        paired, comparison = self._compared
+        sections = [
+            build_subgroup_section(records, method)
+            for method, records in found.get("subgroups", {}).items()
+        ]
+        write_comparison(paths, paired, comparison, self.plan.command, sections)
+
+    @cached_property
+    def _compared(self) -> tuple[PairedRuns, Comparison]:
+        plan = self.plan
+        places = [
+            runs.seed_folder(seed).path
+            for runs in list_runs(plan, self.folder)
+            for seed in runs.arm.seeds
+        ]
+        paired = pair_runs(places, unseen=plan.unseen)
+        return paired, compare_paired(paired, margin=plan.margin, n_resamples=plan.n_resamples)
 
 
 def _settle_splits(

@@ -11,11 +11,10 @@ from medlora.data.cache import NoCache
 from medlora.errors import SettingsError
 from medlora.evaluate.grouping import SubgroupColumn
 from medlora.experiments.methods import (
+    FinishedMethods,
     MethodsPlan,
     list_rates,
     list_runs,
-    read_methods,
-    report_methods,
     run_methods,
 )
 from medlora.train.settings import TrainSettings
@@ -72,7 +71,7 @@ def test_every_run_has_the_same_splits(plan: MethodsPlan, folder: Path) -> None:
 
 
 def test_what_was_found(plan: MethodsPlan, folder: Path) -> None:
-    found = read_methods(plan, folder)
+    found = FinishedMethods(plan, folder).read()
     methods = {each["name"]: each["n_seeds"] for each in found["comparison"]["methods"]}
     assert methods == {"pca-logistic": 2, "lora": 2}
     (pair,) = found["comparison"]["pairs"]
@@ -97,8 +96,9 @@ def test_a_stopped_comparison_goes_on(plan: MethodsPlan, tmp_path: Path) -> None
     settled = (tmp_path / "split.csv").read_bytes()
     assert run_methods(short, tmp_path, cache=NoCache())
     assert (tmp_path / "split.csv").read_bytes() == settled
-    found = read_methods(short, tmp_path)
-    report_methods(short, tmp_path, found, [tmp_path / "page.html"])
+    finished = FinishedMethods(short, tmp_path)
+    found = finished.read()
+    finished.report(found, [tmp_path / "page.html"])
     assert found["comparison"]["pairs"][0]["verdict"].split()[0] in (
         tmp_path / "page.html"
     ).read_text(encoding="utf-8")
