@@ -88,7 +88,7 @@ def calibrate_task(
             batch_size=batch_size,
             progress=progress,
         )
-    save_recalibrated(output, found, weights)
+    save_recalibrated(output, found)
     warn(found.warnings)
     card = found.task.card
     print_scores(found.scores.overall.to_dict(), f"{card.name}: the images it was calibrated on")

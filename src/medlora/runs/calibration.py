@@ -17,6 +17,7 @@ from medlora.evaluate.scaling import (
     is_told,
     measure_calibration,
 )
+from medlora.task.card import TaskCard
 from medlora.task.trust import CalibrationRecord, ConformalRecord, ScalingMethod
 from medlora.train.settings import CalibrationChoice, TrainSettings
 
@@ -185,6 +186,14 @@ def describe_calibration(record: CalibrationRecord) -> str:
         if name in record.before and name in record.after
     ]
     return f"{how} on {record.n_images} images ({record.source}): {', '.join(figures)}"
+
+
+def undo_calibration(card: TaskCard, logits: Floats) -> Floats:
+    """The (image, class) logits of a task's stored head as they were before its calibration."""
+    record = card.calibration
+    if record is None:
+        return logits
+    return Scaling(record.method, record.scale, record.offset).undo(logits)
 
 
 def check_coverage(settings: TrainSettings, table: ImageTable) -> None:

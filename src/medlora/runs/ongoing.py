@@ -14,13 +14,13 @@ from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable
 from medlora.evaluate.features import FeatureReader
-from medlora.evaluate.operating import OperatingPoint, set_thresholds
+from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import convert_logits, predict_logits
-from medlora.evaluate.thresholds import choose_thresholds
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
+from medlora.runs.operating import settle_thresholds
 from medlora.runs.preparing import PreparedData, find_seen, prepare_data, prepare_pool
 from medlora.runs.scoring import Scores, score_rows
 from medlora.runs.trust import measure_trust
@@ -273,18 +273,13 @@ class OngoingRun:
         self, table: ImageTable, rows: npt.NDArray[np.int64], answers: npt.NDArray[np.float64]
     ) -> tuple[float, ...]:
         """(class,) thresholds, by answers on images that were not trained on."""
-        targets = table.targets[rows]
-        rule = self.settings.thresholds
-        thresholds = choose_thresholds(answers, targets, table.multi_label, rule)
-        if self.operating_point is None:
-            return thresholds
-        return set_thresholds(
+        return settle_thresholds(
             answers,
-            targets,
+            table.targets[rows],
+            self.settings.thresholds,
             self.operating_point,
             classes=table.classes,
             multi_label=table.multi_label,
-            thresholds=thresholds,
         )
 
     def _plan_adapter(self) -> AdapterSettings | None:

@@ -1,13 +1,48 @@
-"""What the images that a threshold was chosen on allow to be said of it."""
+"""Thresholds, and what the images that they were chosen on allow to be said of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medlora.data.table import ImageTable
-from medlora.evaluate.operating import OperatingPoint, bound_cuts
+from medlora.evaluate.operating import OperatingPoint, bound_cuts, set_thresholds
+from medlora.evaluate.thresholds import choose_thresholds
 from medlora.runs.scoring import Scores
+from medlora.train.settings import ThresholdRule
+
+
+def settle_thresholds(
+    answers: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.bool_],
+    rule: ThresholdRule,
+    point: OperatingPoint | None,
+    *,
+    classes: Sequence[str],
+    multi_label: bool,
+) -> tuple[float, ...]:
+    """(class,) thresholds by a rule, moved to an operating point where one is asked for.
+
+    Args:
+        answers: (image, class) probabilities on images that were not trained on.
+        targets: (image, class).
+        rule: How thresholds are chosen.
+        point: What they are to reach in place of that.
+        classes: Names in the order of the columns.
+        multi_label: Whether an image may have several classes, or none.
+    """
+    thresholds = choose_thresholds(answers, targets, multi_label, rule)
+    if point is None:
+        return thresholds
+    return set_thresholds(
+        answers,
+        targets,
+        point,
+        classes=classes,
+        multi_label=multi_label,
+        thresholds=thresholds,
+    )
 
 
 def bound_point(

@@ -8,17 +8,16 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from medlora.backbones.weights import Backbone
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import SettingsError
-from medlora.evaluate.operating import OperatingPoint, set_thresholds
+from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import predict_logits
-from medlora.evaluate.scaling import Scaling
-from medlora.evaluate.thresholds import choose_thresholds
 from medlora.progress import Progress, silent
-from medlora.runs.calibration import Trust, check_counts, settle_trust
+from medlora.runs.calibration import Trust, check_counts, settle_trust, undo_calibration
 from medlora.runs.evaluation import prepare_labelled, read_point
-from medlora.runs.opened import find_backbone, open_task
-from medlora.runs.operating import bound_point
+from medlora.runs.opened import open_task
+from medlora.runs.operating import bound_point, settle_thresholds
 from medlora.runs.preparing import PreparedData
 from medlora.runs.scoring import Scores, score_rows
 from medlora.task.card import TaskCard
@@ -43,6 +42,7 @@ class Recalibration:
 
     Attributes:
         task: The new task; the one that it was made of is as it was.
+        backbone: What it sits on.
         trust: What was found.
         scores: Scores on the same images, which flatter: everything was chosen by them.
         data: The images.
@@ -51,6 +51,7 @@ class Recalibration:
     """
 
     task: Task
+    backbone: Backbone
     trust: Trust
     scores: Scores
     data: PreparedData
@@ -153,40 +154,30 @@ def recalibrate_task(
         batch_size=batch_size,
         progress=progress,
     )
-    trust = _settle(card, _undo(card, logits), data, rows, choices)
+    trust = _settle(card, undo_calibration(card, logits), data, rows, choices)
     new_card, scores, point = _choose(card, trust, data, rows, choices, split)
     new = Task(new_card, _rescale(task, trust))
     if card.self_check is not None:
-        model = build_model(new, find_backbone(new, weights), place=str(path))
+        model = build_model(new, opened.backbone, place=str(path))
         check = record_self_check(model, card.preprocessing, multi_label=card.multi_label)
         new = Task(replace(new_card, self_check=check), new.tensors)
     warnings = (*trust.warnings, *_warn_of_images(card, data, split))
-    return Recalibration(new, trust, scores, data, point, warnings)
+    return Recalibration(new, opened.backbone, trust, scores, data, point, warnings)
 
 
-def save_recalibrated(path: Path, found: Recalibration, weights: Path | str | None) -> None:
+def save_recalibrated(path: Path, found: Recalibration) -> None:
     """Write the new task file, and see that it answers as it should.
 
     Args:
         path: Where it goes.
         found: The recalibration.
-        weights: The backbone's checkpoint; None to look for it.
 
     Raises:
         StorageError: It cannot be written.
         SelfCheckError: It does not answer as the task in memory.
     """
     save_task(path, found.task)
-    loaded = load_task(path)
-    run_self_check(loaded, find_backbone(loaded, weights), place=str(path))
-
-
-def _undo(card: TaskCard, logits: Floats) -> Floats:
-    """The logits as they were trained."""
-    record = card.calibration
-    if record is None:
-        return logits
-    return Scaling(record.method, record.scale, record.offset).undo(logits)
+    run_self_check(load_task(path), found.backbone, place=str(path))
 
 
 def _settle(
@@ -239,7 +230,14 @@ def _choose(
     elif choices.thresholds is not None:
         point = None
     rule = "fixed" if point else choices.thresholds or _read_rule(card)
-    thresholds = _choose_thresholds(card, trust.answers, table.targets[rows], rule, point)
+    thresholds = settle_thresholds(
+        trust.answers,
+        table.targets[rows],
+        rule,
+        point,
+        classes=card.classes,
+        multi_label=card.multi_label,
+    )
     seen = np.zeros(len(rows), dtype=bool)
     scores = score_rows(
         table, rows, trust.answers, thresholds=thresholds, seen=seen, operating_point=point
@@ -271,26 +269,6 @@ def _choose(
         self_check=None,
     )
     return new, scores, bounds
-
-
-def _choose_thresholds(
-    card: TaskCard,
-    answers: Floats,
-    targets: npt.NDArray[np.bool_],
-    rule: ThresholdRule,
-    point: OperatingPoint | None,
-) -> tuple[float, ...]:
-    thresholds = choose_thresholds(answers, targets, card.multi_label, rule)
-    if point is None:
-        return thresholds
-    return set_thresholds(
-        answers,
-        targets,
-        point,
-        classes=card.classes,
-        multi_label=card.multi_label,
-        thresholds=thresholds,
-    )
 
 
 def _read_rule(card: TaskCard) -> ThresholdRule:

@@ -12,7 +12,8 @@ from medlora.evaluate.coverage import measure_answered, measure_sets
 from medlora.evaluate.decision_curve import trace_net_benefit
 from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.risk_coverage import RiskCoverage, select_answers, trace_risk
-from medlora.evaluate.scaling import Scaling, measure_calibration
+from medlora.evaluate.scaling import measure_calibration
+from medlora.runs.calibration import undo_calibration
 from medlora.task.card import TaskCard
 
 Floats = npt.NDArray[np.float64]
@@ -104,8 +105,7 @@ def _compare_calibration(
     record = card.calibration
     if record is None:
         return None, None
-    plain = Scaling(record.method, record.scale, record.offset).undo(logits)
-    before = convert_logits(plain, multi_label=card.multi_label)
+    before = convert_logits(undo_calibration(card, logits), multi_label=card.multi_label)
     figures: dict[str, Any] = {
         "method": record.method,
         "scale": list(record.scale),
