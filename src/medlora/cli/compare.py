@@ -56,11 +56,11 @@ def compare_runs(
         int,
         typer.Option(
             min=1,
-            help="With --methods: learning rates that are tried for each, for a third of the "
-            "epochs, and chosen on validation images.",
+            help="With --methods: learning rates that are tried for each, with a whole run each, "
+            "and chosen on validation images.",
         ),
     ] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="With --methods: of a final run.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="With --methods: of every run.")] = 10,
     batch_size: BatchOption = 32,
     rank: Annotated[int | None, typer.Option(help="With --methods: rank of the adapter.")] = None,
     alpha: Annotated[float | None, typer.Option(help="With --methods: its strength.")] = None,

@@ -25,7 +25,8 @@ class Arm:
     Attributes:
         settings: How it is trained, but for the rate and the seed.
         rates: Learning rates to try; with one rate nothing is tried.
-        try_epochs: Epochs of a try.
+        try_epochs: Epochs of a try. Short tries favour high rates, which whole runs may not bear;
+            with as many as `settings` has, the best try is the first seed's run as well.
         seeds: Seeds of the final runs; tries have the first of them.
     """
 
@@ -38,6 +39,16 @@ class Arm:
     def name(self) -> str:
         """Name of the arm's folder."""
         return f"{self.settings.backbone.partition('.')[0]}-{self.settings.method}"
+
+    @property
+    def tried_rates(self) -> tuple[float, ...]:
+        """The rates that are tried: none where there is no choice."""
+        return self.rates if len(self.rates) > 1 else ()
+
+    @property
+    def has_whole_tries(self) -> bool:
+        """Whether a try is a whole run."""
+        return bool(self.tried_rates) and self.try_epochs == self.settings.epochs
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,22 @@ class ArmRuns:
         return RunFolder(self.folder / f"try-{rate:g}")
 
     def seed_folder(self, seed: int) -> RunFolder:
-        """The final run with a seed."""
+        """The final run with a seed.
+
+        Raises:
+            SettingsError: It is the best of several tries, and these have not been run.
+        """
+        if self.arm.has_whole_tries and seed == self.arm.seeds[0]:
+            return self.try_folder(self.choose_rate()[0])
         return RunFolder(self.folder / f"seed-{seed}")
 
     @property
     def is_finished(self) -> bool:
         """Whether every try and every seed has its report."""
-        places = [self.try_folder(rate) for rate in self._tried_rates]
-        places += [self.seed_folder(seed) for seed in self.arm.seeds]
-        return all(place.report.is_file() for place in places)
+        tries = [self.try_folder(rate) for rate in self.arm.tried_rates]
+        if not all(place.report.is_file() for place in tries):
+            return False
+        return all(self.seed_folder(seed).report.is_file() for seed in self.arm.seeds)
 
     def run(
         self,
@@ -107,7 +125,7 @@ class ArmRuns:
             return run_once(named, place, cache=cache, progress=progress, should_stop=should_stop)
 
         first = self.arm.seeds[0]
-        for rate in self._tried_rates:
+        for rate in self.arm.tried_rates:
             epochs = self.arm.try_epochs
             settings = replace(self.arm.settings, learning_rate=rate, epochs=epochs, seed=first)
             if not do(self.try_folder(rate), settings):
@@ -125,7 +143,7 @@ class ArmRuns:
         Raises:
             SettingsError: A try has not been run.
         """
-        if not self._tried_rates:
+        if not self.arm.tried_rates:
             return self.arm.rates[0], []
         tried = [_read_try(self.try_folder(rate), rate) for rate in self.arm.rates]
         best = max(tried, key=lambda each: (each.auroc, -each.loss))
@@ -147,10 +165,6 @@ class ArmRuns:
             rows += _read_run(self.seed_folder(seed), self.arm, common)
         return rows
 
-    @property
-    def _tried_rates(self) -> Sequence[float]:
-        return self.arm.rates if len(self.arm.rates) > 1 else ()
-
 
 def run_once(
     plan: RunPlan,
@@ -164,7 +178,12 @@ def run_once(
 
     Returns:
         Whether it is finished.
+
+    Raises:
+        SettingsError: The folder holds a run with other settings.
     """
+    if place.plan.is_file():
+        _check_settings(place, plan.settings)
     if place.report.is_file():
         return True
     if place.plan.is_file() and place.split.is_file():
@@ -174,6 +193,22 @@ def run_once(
             plan, place.path, cache=cache, progress=progress, should_stop=should_stop
         )
     return result.ended != "stopped"
+
+
+def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
+    found = RunPlan.from_dict(place.read_record()["plan"]).settings
+    if found == wanted:
+        return
+    ours, theirs = wanted.to_dict(), found.to_dict()
+    other = [
+        f"{key} {theirs[key]!r} instead of {ours[key]!r}"
+        for key in ours
+        if ours[key] != theirs[key]
+    ]
+    raise SettingsError(
+        f"{place.path} holds a run with other settings ({', '.join(other)}). Move it away to train "
+        "with these, or choose another folder."
+    )
 
 
 def _read_try(place: RunFolder, rate: float) -> Tried:

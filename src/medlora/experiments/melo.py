@@ -141,7 +141,7 @@ class MeloPlan:
         methods: Methods to compare.
         seeds: Seeds of the final runs.
         epochs: Epochs of a final run; each task's own where None. The linear probe has ten times
-            as many, on three lasting views of each image. A rate is tried for a third of them.
+            as many, on three lasting views of each image. Each rate is tried with a whole run.
         quick: Some hundred images, one epoch, one rate and one seed: to see it work.
         precision: `auto`, `bf16` or `fp32`.
 
@@ -291,7 +291,7 @@ def _list_runs(plan: MeloPlan, task: MeloTask, folder: Path) -> Sequence[ArmRuns
         arm = Arm(
             settings=replace(common, method=method, epochs=own, views=views),
             rates=rates[1:2] if plan.quick else rates,
-            try_epochs=max(1, own // 3),
+            try_epochs=own,
             seeds=plan.seeds[:1] if plan.quick else plan.seeds,
         )
         runs.append(ArmRuns(arm, folder / task.name / arm.name))

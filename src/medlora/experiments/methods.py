@@ -53,7 +53,7 @@ class MethodsPlan:
         settings: How each is trained, but for method, rate and seed. Its seed settles the splits,
             where the data give none.
         seeds: Seeds of the final runs.
-        n_tries: Learning rates that are tried for each method, for a third of the epochs. The
+        n_tries: Learning rates that are tried for each method, each with a whole run. The
             method pca-logistic has none.
         weights: The backbone's checkpoint, absolute, or `random`; None to look for it.
         group_by: Manifest column of groups that no split may cut.
@@ -168,7 +168,7 @@ def list_runs(plan: MethodsPlan, folder: Path) -> list[ArmRuns]:
         arm = Arm(
             settings=replace(settings, method=method),
             rates=list_rates(method, plan.n_tries),
-            try_epochs=max(1, plan.settings.epochs // 3),
+            try_epochs=plan.settings.epochs,
             seeds=plan.seeds,
         )
         found.append(ArmRuns(arm, folder / arm.name))

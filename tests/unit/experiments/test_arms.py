@@ -77,3 +77,27 @@ def test_one_rate_needs_no_try(plan: RunPlan, tmp_path: Path) -> None:
 def test_a_rate_cannot_be_chosen_before_the_tries(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds no finished try"):
         ArmRuns(ARM, tmp_path).choose_rate()
+
+
+def test_the_best_of_whole_tries_is_the_first_seeds_run(plan: RunPlan, tmp_path: Path) -> None:
+    arm = replace(ARM, settings=replace(SETTINGS, epochs=1), try_epochs=1)
+    runs = ArmRuns(arm, tmp_path / arm.name)
+    assert arm.has_whole_tries and not ARM.has_whole_tries
+    with pytest.raises(SettingsError, match="holds no finished try"):
+        runs.seed_folder(0)
+    assert runs.run(plan, cache=NoCache())
+    assert runs.is_finished
+    assert {path.name for path in runs.folder.iterdir()} == {"try-1e-05", "try-0.01", "seed-1"}
+    rate, _ = runs.choose_rate()
+    assert runs.seed_folder(0).path == runs.try_folder(rate).path
+    assert {(row["seed"], row["learning_rate"]) for row in runs.read()} == {(0, rate), (1, rate)}
+
+
+def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(
+    finished: ArmRuns, plan: RunPlan
+) -> None:
+    longer = ArmRuns(replace(ARM, try_epochs=2), finished.folder)
+    with pytest.raises(
+        SettingsError, match=r"try-1e-05 holds a run with other settings \(epochs 1"
+    ):
+        longer.run(plan, cache=NoCache())
