@@ -28,17 +28,20 @@ class Arm:
         try_epochs: Epochs of a try. Short tries favour high rates, which whole runs may not bear;
             with as many as `settings` has, the best try is the first seed's run as well.
         seeds: Seeds of the final runs; tries have the first of them.
+        variant: What tells it from another arm of its backbone and method, in a word or two.
     """
 
     settings: TrainSettings
     rates: tuple[float, ...]
     try_epochs: int
     seeds: tuple[int, ...]
+    variant: str = ""
 
     @property
     def name(self) -> str:
         """Name of the arm's folder."""
-        return f"{self.settings.backbone.partition('.')[0]}-{self.settings.method}"
+        parts = [self.settings.backbone.partition(".")[0], self.settings.method]
+        return "-".join([*parts, *self.variant.split()])
 
     @property
     def tried_rates(self) -> tuple[float, ...]:
@@ -153,10 +156,10 @@ class ArmRuns:
         """What the runs found, as plain JSON values: a row for each seed and set of test images.
 
         Returns:
-            Each with `backbone`, `method`, `seed`, `learning_rate`, `tried`,
-            `trainable_parameters`, `task_file_bytes`, `training` (the settings), `validation`
-            and `test_images` (in words), `n_images`, `counts`, `metrics` (name to value, low and
-            high), `recalls` and `confusion`.
+            Each with `backbone`, `method` and the arm's variant, `seed`, `learning_rate`,
+            `tried`, `trainable_parameters`, `task_file_bytes`, `training` (the settings),
+            `validation` and `test_images` (in words), `n_images`, `counts`, `metrics` (name to
+            value, low and high), `recalls` and `confusion`.
         """
         rate, tried = self.choose_rate()
         rows = []
@@ -236,7 +239,7 @@ def _read_run(place: RunFolder, arm: Arm, common: dict[str, Any]) -> list[dict[s
     task = load_task(place.task)
     common = {
         "backbone": arm.settings.backbone,
-        "method": arm.settings.method,
+        "method": ", ".join(part for part in (arm.settings.method, arm.variant) if part),
         **common,
         "trainable_parameters": count_parameters(task.tensors),
         "task_file_bytes": place.task.stat().st_size,

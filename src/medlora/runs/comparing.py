@@ -1,8 +1,8 @@
 """Finished runs compared on the images that all of them were tested on."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from medlora.evaluate.resampling import number_groups
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.task.card import TaskCard
 from medlora.task.heading import read_heading
+from medlora.train.settings import TrainSettings
 
 # An image is known by its content, and copies of it by their number.
 ImageKey = tuple[str, int]
@@ -205,7 +206,8 @@ def compare_paired(
 def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     """The runs of each method, by the shortest name that tells the methods apart.
 
-    That is the method, or method and backbone, or the folder of the method's first run.
+    That is the method, or method and backbone, or these and one setting in which the methods
+    differ, or the folder of the method's first run.
 
     Raises:
         DataError: Two runs of one method have one seed.
@@ -224,10 +226,23 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     choices: list[list[str]] = [
         [str(run.card.method) for run in firsts],
         [f"{run.card.method} on {run.card.backbone.name}" for run in firsts],
+        *_name_by_setting(firsts),
         [str(run.place) for run in firsts],
     ]
     names = next(each for each in choices if len(set(each)) == len(each) or each is choices[-1])
     return dict(zip(names, members, strict=True))
+
+
+def _name_by_setting(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
+    """Names with the value of one setting, for those runs that method and backbone leave alike."""
+    names = [f"{run.card.method} on {run.card.backbone.name}" for run in runs]
+    counts = Counter(names)
+    for key in (each.name for each in fields(TrainSettings) if each.name != "augmentation"):
+        values = [getattr(run.plan.settings, key) for run in runs]
+        yield [
+            f"{name}, {key.replace('_', ' ')} {value}" if counts[name] > 1 else name
+            for name, value in zip(names, values, strict=True)
+        ]
 
 
 def _check_alike(first: RunAnswers, other: RunAnswers) -> None:
