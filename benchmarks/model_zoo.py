@@ -3,9 +3,8 @@
     python -m benchmarks.model_zoo --data ../shared/data
     python -m benchmarks.model_zoo --data ../shared/data --only breast-ultrasound
 
-All are adapters on the embedded backbone. For each task the learning rate is chosen on
-validation images from three tries; the task file of the chosen rate, its card, and
-docs/results/model-zoo.json are written when the task is finished.
+All are adapters on the embedded backbone, and are trained alike, as `medlora demo` trains its own.
+The task file, its card, and docs/results/model-zoo.json are written when a task is finished.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from medlora.train.settings import TrainSettings
 NAME = "model-zoo"
 ZOO = ROOT / "model_zoo"
 BACKBONE = "tf_efficientnet_lite0"
-RATES = (1e-3, 3e-3, 1e-2)
+LEARNING_RATE = 3e-3
 _LIMITS = "A demonstration on public images; not a medical device, not for use on patients."
 
 
@@ -40,7 +39,7 @@ class ZooTask:
         data: Its images below the data folder.
         source: Where the images come from, and their terms.
         group_by: Manifest column whose groups no split cuts.
-        epochs: Epochs of the final run; a try of a rate has a third of them.
+        epochs: Epochs of its run.
         flips: Whether images may be mirrored without becoming others.
         limits: What a reader has to know before using it.
     """
@@ -97,7 +96,7 @@ TASKS = (
 
 
 def plan_runs(task: ZooTask, folder: Path) -> ArmRuns:
-    """The runs of a task: three tries of a rate, and one run with the best."""
+    """The one run of a task."""
     augmentation = vary_mildly(flips=task.flips)
     settings = TrainSettings(
         backbone=BACKBONE,
@@ -105,7 +104,7 @@ def plan_runs(task: ZooTask, folder: Path) -> ArmRuns:
         label_smoothing=0.05,
         augmentation=augmentation,
     )
-    arm = Arm(settings, RATES, try_epochs=max(1, task.epochs // 3), seeds=(0,))
+    arm = Arm(settings, (LEARNING_RATE,), try_epochs=task.epochs, seeds=(0,))
     return ArmRuns(arm, folder / task.name)
 
 
@@ -117,6 +116,7 @@ def plan_task(task: ZooTask, data: Path) -> RunPlan:
         name=task.name,
         group_by=task.group_by,
         save_dtype="float16",
+        novelty=True,
         note=f"Images: {task.source}. {task.limits} {_LIMITS}",
         command="python -m benchmarks.model_zoo",
     )

