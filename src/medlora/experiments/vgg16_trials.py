@@ -28,12 +28,14 @@ PART_NAMES = {
     "conditioning": "How the factorised layers are trained",
     "method": "Methods on VGG16's convolutions",
     "backbone": "Other backbones",
-    "balance": "Weighted loss and resampling",
+    "balance": "Weighted loss, resampling, and a threshold for the class that is missed",
     "preparation": "Contrast, cropping and augmentation",
 }
 _NOTE = "An experiment's run; not for use on patients."
 # The three convolutions of VGG16's last block, by their places in timm's `features`.
 _LAST_CONVOLUTIONS = ("features.24", "features.26", "features.28")
+# Of the tumours a glioma is the one that must not be missed.
+_POINT = "glioma_tumor:specificity=0.95"
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
 
@@ -152,6 +154,9 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
             _vary(plan, part, "none", recipe),
             _vary(plan, part, "weighted loss", recipe, class_weights="balanced"),
             _vary(plan, part, "resampling", recipe, sampling="balanced"),
+            _vary(
+                plan, part, "one false alarm in twenty for glioma", recipe, operating_point=_POINT
+            ),
         ]
     if part == "preparation":
         views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
