@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -133,11 +133,22 @@ class FeatureReader:
         missing = [row for row in wanted if not self._is_kept(self._name(row, view))]
         stage = "features" if view is None else f"features, view {view + 1}"
         done = 0
-        for batch, features in self._compute(missing, view):
-            for row, own in zip(batch, features, strict=True):
-                self._keep(self._name(row, view), own)
-            done += len(batch)
-            progress(stage, done, len(missing))
+        # Thousands of small files take seconds: they are written while the next batch is computed.
+        with ThreadPoolExecutor(1, thread_name_prefix="medlora-writing") as pool:
+            written: Future[None] | None = None
+            for batch, features in self._compute(missing, view):
+                names = [self._name(row, view) for row in batch]
+                packed = [self.layout.pack(own) for own in features]
+                for name, content in zip(names, packed, strict=True):
+                    self._hold(name, content)
+                if written is not None:
+                    written.result()
+                    progress(stage, done, len(missing))
+                written = pool.submit(self._write, names, packed)
+                done += len(batch)
+            if written is not None:
+                written.result()
+                progress(stage, done, len(missing))
 
     def read(self, rows: Sequence[int], view: int | None = None) -> Tensor:
         """The features of some rows.
@@ -225,6 +236,10 @@ class FeatureReader:
         packed = self.layout.pack(features)
         self._cache.put(name, packed)
         return self._hold(name, packed)
+
+    def _write(self, names: Sequence[str], packed: Sequence[npt.NDArray[np.uint8]]) -> None:
+        for name, content in zip(names, packed, strict=True):
+            self._cache.put(name, content)
 
     def _hold(self, name: str, packed: npt.NDArray[np.uint8]) -> Tensor:
         """Keep one image's bytes in memory where there is room; its features."""
