@@ -26,7 +26,7 @@ FIGURE = "sizes.svg"
 FOLDERS = (
     "brain-tumor-mri/*/seed-0",
     "model-zoo/brain-tumor-mri/seed-0",
-    "vgg16-lora/*/seed-0",
+    "vgg16-lora/conditioning/and-normalised-inputs/seed-0",
 )
 
 
