@@ -213,6 +213,8 @@ def run_melo(
             group_by=group_by,
             note=_NOTE,
             command="medlora reproduce melo",
+            # Drawing them takes as long as a quick run's training.
+            heat_maps=not plan.quick,
         )
         for number, runs in enumerate(_list_runs(plan, task, folder)):
             progress(task.name, number, len(plan.methods))
