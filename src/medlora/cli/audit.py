@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     CacheOption,
     CacheSizeOption,
     ChannelsOption,
@@ -15,10 +15,9 @@ from medlora.cli.terminal import (
     PrecisionOption,
     WeightsOption,
     open_cache,
-    quote_command,
-    show_progress,
     split_channels,
 )
+from medlora.cli.terminal import quote_command, show_progress
 
 if TYPE_CHECKING:
     from medlora.runs.auditing import Audit

@@ -6,27 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlora.allocator import keep_large_blocks
-from medlora.cli.terminal import (
+from medlora.cli.options import (
+    BenchBackboneOption,
     DeviceOption,
+    FigureOption,
+    JsonFileOption,
     PrecisionOption,
-    StopSignal,
-    quote_command,
-    show_progress,
-    warn,
+    split_names,
 )
+from medlora.cli.terminal import StopSignal, quote_command, show_progress, warn
 
 if TYPE_CHECKING:
     from medlora.experiments.deployment_settings import DeploymentSettings
 
 # Above it other work takes a share of the processor.
 BUSY_LOAD = 1.0
-FigureOption = Annotated[
-    Path | None, typer.Option(help="Draw the figure here: a .svg or .png file.")
-]
 
 
 def bench_deployment(
-    backbone: Annotated[str, typer.Option(help="timm's name.")] = "vit_tiny_patch16_224",
+    backbone: BenchBackboneOption = "vit_tiny_patch16_224",
     weights: Annotated[
         str, typer.Option(help="Checkpoint of the backbone, or 'random': time is the same.")
     ] = "random",
@@ -54,9 +52,7 @@ def bench_deployment(
     seed: Annotated[int, typer.Option(min=0, help="Seed of pixels and of the shuffle.")] = 0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures here as JSON.")
-    ] = None,
+    json_file: JsonFileOption = None,
     figure: FigureOption = None,
 ) -> None:
     """Measure the ways of serving several tasks: time to answer, to switch and to load; memory.
@@ -79,7 +75,7 @@ def bench_deployment(
         n_threads=threads,
         device=device,
         precision=precision,  # type: ignore[arg-type]  # checked where it is used
-        strategies=tuple(TITLES) if strategies is None else _split(strategies),
+        strategies=tuple(TITLES) if strategies is None else split_names(strategies),
     )
     result = _measure(settings, json_file, figure)
     load = result["load"][0]
@@ -120,15 +116,11 @@ def _read_numbers(text: str) -> tuple[int, ...]:
     from medlora.errors import SettingsError
 
     try:
-        return tuple(dict.fromkeys(int(part) for part in _split(text)))
+        return tuple(dict.fromkeys(int(part) for part in split_names(text)))
     except ValueError as error:
         raise SettingsError(
             f"--batch-size must be whole numbers joined by commas, such as 1,16, not {text!r}."
         ) from error
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medlora.cli.options import FigureOption, JsonFileOption, split_names
 from medlora.cli.terminal import quote_command, show_progress
 
 if TYPE_CHECKING:
@@ -26,12 +27,8 @@ def bench_sizes(
         typer.Option(help="A finished run's folder, or its evaluation.json; may be repeated."),
     ] = None,
     measure: Annotated[str, typer.Option(help="Which score of the runs.")] = "auroc",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures here as JSON.")
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Draw the figure here: a .svg or .png file.")
-    ] = None,
+    json_file: JsonFileOption = None,
+    figure: FigureOption = None,
 ) -> None:
     """Count what an adapter trains, by backbone, beside the scores of finished runs.
 
@@ -47,7 +44,7 @@ def bench_sizes(
 
         check_figure_path(figure)
     found = read_scores(scores or [], measure)
-    asked = tuple(part.strip() for part in (backbones or "").split(",") if part.strip())
+    asked = split_names(backbones or "")
     names = list(dict.fromkeys(asked if backbones is not None else DEFAULT_BACKBONES))
     scored = [score.backbone for score in found if score.backbone not in names]
     with show_progress() as progress:

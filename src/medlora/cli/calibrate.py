@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     BatchOption,
     CacheOption,
     CacheSizeOption,
@@ -17,20 +17,19 @@ from medlora.cli.terminal import (
     GroupOption,
     PrecisionOption,
     SkipOption,
+    SplitOption,
     WeightsOption,
+    check_split,
     open_cache,
-    print_operating_point,
-    print_scores,
-    show_progress,
-    warn,
 )
+from medlora.cli.terminal import print_operating_point, print_scores, show_progress, warn
 
 
 def calibrate_task(
     task: Annotated[Path, typer.Argument(help="Task file.")],
     data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new task file.")],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
+    split: SplitOption = "val",
     calibration: CalibrationOption = "auto",
     coverage: CoverageOption = None,
     coverage_by_class: CoverageByClassOption = False,
@@ -62,8 +61,7 @@ def calibrate_task(
         save_recalibrated,
     )
 
-    if split not in ("train", "val", "test", "all"):
-        raise SettingsError(f"--split must be train, val, test or all, not {split!r}.")
+    check_split(split)
     if output.exists():
         raise SettingsError(f"{output} is there already. Choose another name with --output.")
     choices = RecalibrationChoices(

@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medlora.cli.terminal import (
-    ChannelsOption,
-    DataArgument,
-    GroupOption,
-    show_progress,
-    split_channels,
-)
+from medlora.cli.options import ChannelsOption, DataArgument, GroupOption, split_channels
+from medlora.cli.terminal import show_progress
 
 if TYPE_CHECKING:
     from medlora.data.scan import Scan

@@ -8,16 +8,19 @@ import typer
 
 from medlora.cli.compare_methods import complete_methods, plan_methods
 from medlora.cli.comparison_table import print_comparison
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     BatchOption,
     CacheOption,
     CacheSizeOption,
     ChannelsOption,
     ContrastOption,
     GroupOption,
+    JsonFileOption,
     PrecisionOption,
     PrepareOption,
     SkipOption,
+    TestFractionOption,
+    ValFractionOption,
     WeightsOption,
 )
 
@@ -71,8 +74,8 @@ def compare_runs(
             "which is mild and left for right. pca-logistic has none."
         ),
     ] = "none",
-    val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
-    test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
+    val_fraction: ValFractionOption = 0.15,
+    test_fraction: TestFractionOption = 0.15,
     channels: ChannelsOption = "none",
     prepare: PrepareOption = "none",
     contrast: ContrastOption = "none",
@@ -102,9 +105,7 @@ def compare_runs(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the bootstrap; with --methods, of the splits.")
     ] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures here as JSON.")
-    ] = None,
+    json_file: JsonFileOption = None,
     reports: Annotated[
         list[Path] | None,
         typer.Option(

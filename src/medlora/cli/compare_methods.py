@@ -8,14 +8,9 @@ import typer
 
 from medlora.cli.comparison_table import print_comparison
 from medlora.cli.experiment import complete_experiment
+from medlora.cli.options import locate_weights, split_channels, split_steps
 from medlora.cli.subgroups import print_subgroups
-from medlora.cli.terminal import (
-    locate_weights,
-    quote_command,
-    split_channels,
-    split_steps,
-    warn,
-)
+from medlora.cli.terminal import quote_command, warn
 
 if TYPE_CHECKING:
     from medlora.experiments.methods import MethodsPlan

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from medlora.cli.options import SeedOption
+
 N_PER_CLASS = 120
 # The later stages alone: nothing is differentiated below them, which halves the time of a step.
 TARGETS = "blocks.[3456].*.conv_pw,blocks.[3456].*.conv_pwl"
@@ -19,7 +21,7 @@ def run_demo(
     ] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 7,
     per_class: Annotated[int, typer.Option(min=20, help="Images a class.")] = N_PER_CLASS,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Draw synthetic images, train, evaluate and predict on them, and say where the report is."""
     from medlora.errors import SettingsError

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.subgroups import print_subgroups
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     BatchOption,
     CacheOption,
     CacheSizeOption,
@@ -15,9 +14,14 @@ from medlora.cli.terminal import (
     GroupOption,
     PrecisionOption,
     SkipOption,
+    SplitOption,
     TaskArgument,
     WeightsOption,
+    check_split,
     open_cache,
+)
+from medlora.cli.subgroups import print_subgroups
+from medlora.cli.terminal import (
     print_novelty,
     print_operating_point,
     print_scores,
@@ -31,7 +35,7 @@ from medlora.cli.terminal import (
 def evaluate_task_file(
     task: TaskArgument,
     data: DataArgument,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: SplitOption = "test",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores with intervals here.")
     ] = None,
@@ -62,7 +66,6 @@ def evaluate_task_file(
     cache_size: CacheSizeOption = 20.0,
 ) -> None:
     """Score a task on labelled images, every measure with a 95 % bootstrap interval."""
-    from medlora.errors import SettingsError
     from medlora.evaluate.grouping import parse_columns
     from medlora.report.evaluation_page import describe_evaluation
     from medlora.runs.comparison_report import check_report_paths, write_document
@@ -72,8 +75,7 @@ def evaluate_task_file(
     from medlora.runs.scoring import format_predictions
     from medlora.storage import write_atomically
 
-    if split not in ("train", "val", "test", "all"):
-        raise SettingsError(f"--split must be train, val, test or all, not {split!r}.")
+    check_split(split)
     columns = parse_columns(subgroups)
     check_report_paths(reports or [])
     opened = open_task(

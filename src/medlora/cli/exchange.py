@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.terminal import TaskArgument, WeightsOption, warn
+from medlora.cli.options import TaskArgument, WeightsOption
+from medlora.cli.terminal import warn
 
 if TYPE_CHECKING:
     from medlora.task.card import TaskCard

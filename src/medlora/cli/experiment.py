@@ -6,8 +6,9 @@ from typing import Any
 
 import typer
 
+from medlora.cli.options import open_cache
 from medlora.cli.outcome import EXIT_STOPPED
-from medlora.cli.terminal import StopSignal, open_cache, show_progress
+from medlora.cli.terminal import StopSignal, show_progress
 
 
 def complete_experiment(

@@ -7,14 +7,8 @@ import typer
 
 from medlora.cli.answer_files import spell_location
 from medlora.cli.image_list import STANDARD_INPUT, list_cases, list_images
-from medlora.cli.terminal import (
-    DeviceOption,
-    PrecisionOption,
-    TaskArgument,
-    WeightsOption,
-    show_progress,
-    warn,
-)
+from medlora.cli.options import DeviceOption, PrecisionOption, TaskArgument, WeightsOption
+from medlora.cli.terminal import show_progress, warn
 
 if TYPE_CHECKING:
     from medlora.runs.explaining import Explanation

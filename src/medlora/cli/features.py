@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     BatchOption,
     CacheOption,
     CacheSizeOption,
@@ -18,10 +18,10 @@ from medlora.cli.terminal import (
     SkipOption,
     WeightsOption,
     open_cache,
-    show_progress,
     split_channels,
     split_steps,
 )
+from medlora.cli.terminal import show_progress
 
 
 def map_data(

@@ -16,14 +16,8 @@ from medlora.cli.answer_files import (
     spell_location,
 )
 from medlora.cli.image_list import STANDARD_INPUT, list_cases, list_images
-from medlora.cli.terminal import (
-    BatchOption,
-    DeviceOption,
-    PrecisionOption,
-    WeightsOption,
-    show_progress,
-    warn,
-)
+from medlora.cli.options import BatchOption, DeviceOption, PrecisionOption, WeightsOption
+from medlora.cli.terminal import show_progress, warn
 
 if TYPE_CHECKING:
     from medlora.data.source import ImageSource

@@ -5,13 +5,8 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.terminal import (
-    ContrastOption,
-    DataArgument,
-    PrepareOption,
-    show_progress,
-    split_steps,
-)
+from medlora.cli.options import ContrastOption, DataArgument, PrepareOption, split_steps
+from medlora.cli.terminal import show_progress
 
 
 def preview_data(

@@ -7,14 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from medlora.cli.experiment import complete_experiment
-from medlora.cli.reproduce_vgg16 import reproduce_vgg16
-from medlora.cli.terminal import (
+from medlora.cli.options import (
+    BenchBackboneOption,
     CacheOption,
     CacheSizeOption,
     PrecisionOption,
+    RunsOption,
+    SeedsOption,
     WeightsOption,
     locate_weights,
+    split_names,
 )
+from medlora.cli.reproduce_vgg16 import reproduce_vgg16
 
 app = typer.Typer(help="Published experiments, done again.", no_args_is_help=True)
 
@@ -30,14 +34,12 @@ app.command("vgg16-lora")(reproduce_vgg16)
 @app.command("melo")
 def reproduce_melo(
     data: Annotated[Path, typer.Option(help="Folder of the four data sets; see docs/melo.md.")],
-    output: Annotated[
-        Path, typer.Option(help="Folder of the runs; what is finished there is not done again.")
-    ] = Path("runs/melo"),
-    backbone: Annotated[str, typer.Option(help="timm's name.")] = "vit_tiny_patch16_224",
+    output: RunsOption = Path("runs/melo"),
+    backbone: BenchBackboneOption = "vit_tiny_patch16_224",
     weights: WeightsOption = None,
     only: Annotated[str, typer.Option(help="Names of tasks, joined by commas.")] = "",
     methods: Annotated[str, typer.Option(help="Of linear, lora, full.")] = "linear,lora,full",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
+    seeds: SeedsOption = 3,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of a final run; else the task's own.")
     ] = None,
@@ -59,7 +61,7 @@ def reproduce_melo(
         data=data,
         backbone=backbone,
         weights=locate_weights(weights),
-        tasks=tuple(name.strip() for name in only.split(",") if name.strip()),
+        tasks=split_names(only),
         methods=tuple(name.strip() for name in methods.split(",")),  # type: ignore[misc]
         seeds=tuple(range(seeds)),
         epochs=epochs,

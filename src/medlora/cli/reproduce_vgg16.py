@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from medlora.cli.experiment import complete_experiment
-from medlora.cli.terminal import (
+from medlora.cli.options import (
     CacheOption,
     CacheSizeOption,
     PrecisionOption,
+    RunsOption,
+    SeedsOption,
+    split_names,
 )
 from medlora.cli.tune import import_search
 
@@ -19,9 +22,7 @@ MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision"
 
 def reproduce_vgg16(
     data: Annotated[Path, typer.Option(help="Brain-tumour MRI: folders Training and Testing.")],
-    output: Annotated[
-        Path, typer.Option(help="Folder of the runs; what is finished there is not done again.")
-    ] = Path("runs/vgg16-lora"),
+    output: RunsOption = Path("runs/vgg16-lora"),
     parts: Annotated[
         str,
         typer.Option(
@@ -29,7 +30,7 @@ def reproduce_vgg16(
             "else all."
         ),
     ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    seeds: SeedsOption = 1,
     precision: PrecisionOption = "auto",
     cache_dir: CacheOption = None,
     cache_size: CacheSizeOption = 20.0,
@@ -45,7 +46,7 @@ def reproduce_vgg16(
 
     plan = Vgg16Plan(
         data=data,
-        parts=tuple(part.strip() for part in parts.split(",") if part.strip()),
+        parts=split_names(parts),
         seeds=tuple(range(seeds)),
         precision=precision,
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medlora.cli.terminal import TaskArgument, WeightsOption
+from medlora.cli.options import TaskArgument, WeightsOption
 
 
 def show_task(

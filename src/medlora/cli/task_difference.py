@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.terminal import TaskArgument
+from medlora.cli.options import JsonFlag, TaskArgument
 
 if TYPE_CHECKING:
     from medlora.task.comparison import FieldDifference, TaskComparison, UpdateDifference
@@ -20,7 +20,7 @@ ANSWERS = "self_check.expected"
 def compare_task_files(
     first: TaskArgument,
     second: Annotated[Path, typer.Argument(help="Another task file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Write a JSON object instead.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Compare two task files: card, tensors, and the updates that the tensors make.
 

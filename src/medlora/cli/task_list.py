@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medlora.cli.options import JsonFlag
 from medlora.cli.terminal import warn
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ N_SHOWN_DIGITS = 6
 
 def list_tasks(
     folder: FolderArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Write a JSON object instead.")] = False,
+    as_json: JsonFlag = False,
     backbone: Annotated[
         str | None, typer.Option(help="Only tasks on this backbone, by its timm name.")
     ] = None,

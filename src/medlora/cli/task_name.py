@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.terminal import TaskArgument
+from medlora.cli.options import TaskArgument
 
 
 def rename_task(

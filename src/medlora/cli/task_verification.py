@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.terminal import WeightsOption, show_progress
+from medlora.cli.options import WeightsOption
+from medlora.cli.terminal import show_progress
 
 if TYPE_CHECKING:
     from medlora.runs.verification import Verification

@@ -1,4 +1,4 @@
-"""What the subcommands share: progress bars, stop signals, common options, tables of scores."""
+"""What the subcommands show: progress bars, stop signals, tables of scores, warnings."""
 
 import os
 import shlex
@@ -6,93 +6,16 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from medlora.data.cache import ImageCache
-    from medlora.preprocessing import Step
     from medlora.progress import Progress
-
-DataArgument = Annotated[
-    Path,
-    typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
-]
-TaskArgument = Annotated[Path, typer.Argument(help="Task file, or the ensemble.json of several.")]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint of the backbone, or 'random'. Else: the folder MEDLORA_WEIGHTS, an "
-        "installed package, timm's hub."
-    ),
-]
-GroupOption = Annotated[
-    str | None, typer.Option(help="Manifest column of groups, in place of 'patient'.")
-]
-SkipOption = Annotated[bool, typer.Option(help="Leave out images that cannot be read.")]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(help="Where decoded images are kept; else MEDLORA_CACHE, or the user's cache."),
-]
-CacheSizeOption = Annotated[float, typer.Option(min=0, help="Bound of that folder in GB; 0: none.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-PrecisionOption = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-PrepareOption = Annotated[
-    str,
-    typer.Option(
-        help="Steps before contrast and resizing, comma-separated: crop (to the head or chest), "
-        "denoise, bias-field (uneven intensity)."
-    ),
-]
-ChannelsOption = Annotated[
-    str,
-    typer.Option(
-        help="Columns of a manifest, comma-separated, with the series of each case, such as "
-        "path_t1,path_t2: they become the channels of one image."
-    ),
-]
-ContrastOption = Annotated[str, typer.Option(help="none, equalize or clahe.")]
-CalibrationOption = Annotated[
-    str,
-    typer.Option(
-        help="Scaling of the logits, found on validation: temperature, vector, none, or auto."
-    ),
-]
-CoverageOption = Annotated[
-    float | None,
-    typer.Option(help="Prediction sets that hold the truth for such a share of images: 0.9."),
-]
-CoverageByClassOption = Annotated[
-    bool, typer.Option("--coverage-by-class", help="Reach it among the images of each class.")
-]
-BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-
 
 # So that the table of the classes fits into 80 columns.
 SHORT_NAMES = {"specificity": "spec.", "precision": "prec.", "average_precision": "AP"}
-
-
-def open_cache(folder: Path | None, size_gb: float) -> "ImageCache":
-    """The cache of decoded images that the user asked for."""
-    from medlora.data.cache import default_cache
-
-    return default_cache(folder, int(size_gb * 1e9))
-
-
-def split_steps(names: str) -> "tuple[Step, ...]":
-    """The steps of preparation that the user named, in their fixed order."""
-    from medlora.preprocessing import order_steps
-
-    return order_steps(name.strip() for name in names.split(","))
-
-
-def split_channels(names: str) -> tuple[str, ...]:
-    """The columns of series that the user named."""
-    parts = tuple(name.strip() for name in names.split(","))
-    return () if parts in (("none",), ("",)) else parts
 
 
 def quote_command() -> str:
@@ -299,10 +222,3 @@ def warn(sentences: list[str] | tuple[str, ...]) -> None:
     """Warnings on standard error, one line each."""
     for sentence in sentences:
         typer.secho(f"warning: {sentence}", fg="yellow", err=True)
-
-
-def locate_weights(weights: str | None) -> str | None:
-    """The same file from whatever folder a run is taken up again in."""
-    if weights is None or weights == "random":
-        return weights
-    return str(Path(weights).resolve())

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.outcome import show_result
-from medlora.cli.terminal import (
+from medlora.cli.options import (
+    AcceleratorOption,
     CacheOption,
     CacheSizeOption,
     CalibrationOption,
@@ -15,36 +15,39 @@ from medlora.cli.terminal import (
     CoverageByClassOption,
     CoverageOption,
     GroupOption,
+    NameOption,
+    NoteOption,
+    OptionalDataArgument,
+    OverlapOption,
     PrecisionOption,
     PrepareOption,
+    SeedOption,
     SkipOption,
-    StopSignal,
+    TestFractionOption,
+    ValFractionOption,
     WeightsOption,
     locate_weights,
     open_cache,
-    quote_command,
-    show_progress,
     split_channels,
     split_steps,
 )
+from medlora.cli.outcome import show_result
+from medlora.cli.terminal import StopSignal, quote_command, show_progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 def train_task(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
-    ] = None,
+    data: OptionalDataArgument = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder; else runs/NAME.")
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run folder; nothing else is needed.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
-    note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
+    name: NameOption = None,
+    note: NoteOption = "",
     method: Annotated[
         str, typer.Option(help="lora, linear, full, factorised or pca-logistic.")
     ] = "lora",
@@ -130,8 +133,8 @@ def train_task(
         int,
         typer.Option(help="Draw so many augmented views of each image once; 0: anew each step."),
     ] = 0,
-    val_fraction: Annotated[float, typer.Option(help="Where the data give no validation.")] = 0.15,
-    test_fraction: Annotated[float, typer.Option(help="Where the data give no test.")] = 0.15,
+    val_fraction: ValFractionOption = 0.15,
+    test_fraction: TestFractionOption = 0.15,
     folds: Annotated[
         int, typer.Option(min=0, help="Cross-validate in so many folds; 0: one plain run.")
     ] = 0,
@@ -139,9 +142,7 @@ def train_task(
         bool, typer.Option("--refit", help="After the folds, train on all of them together.")
     ] = False,
     group_by: GroupOption = None,
-    allow_patient_overlap: Annotated[
-        bool, typer.Option("--allow-patient-overlap", help="Accept a patient in two splits.")
-    ] = False,
+    allow_patient_overlap: OverlapOption = False,
     skip_unreadable: SkipOption = False,
     shuffle_labels: Annotated[
         bool,
@@ -162,8 +163,8 @@ def train_task(
             help="Show in the report where the evidence for each mistake lies.",
         ),
     ] = True,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: SeedOption = 0,
+    accelerator: AcceleratorOption = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices to train on.")] = 1,
     cache_dir: CacheOption = None,
     cache_size: CacheSizeOption = 20.0,

@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.outcome import EXIT_STOPPED, show_run
-from medlora.cli.terminal import (
+from medlora.cli.options import (
+    AcceleratorOption,
     CacheOption,
     CacheSizeOption,
     GroupOption,
+    NameOption,
+    NoteOption,
+    OptionalDataArgument,
+    OverlapOption,
     SkipOption,
-    StopSignal,
     WeightsOption,
     locate_weights,
     open_cache,
-    quote_command,
-    show_progress,
-    warn,
 )
+from medlora.cli.outcome import EXIT_STOPPED, show_run
+from medlora.cli.terminal import StopSignal, quote_command, show_progress, warn
 from medlora.cli.train import launch_fabric, name_task
 
 if TYPE_CHECKING:
@@ -32,10 +34,7 @@ _N_TRIALS = 20
 
 
 def tune_task(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."),
-    ] = None,
+    data: OptionalDataArgument = None,
     space: Annotated[
         Path | None, typer.Option(help="YAML file: the settings to vary, and those to hold.")
     ] = None,
@@ -62,16 +61,14 @@ def tune_task(
     study: Annotated[
         str | None, typer.Option(help="The study's name in the database; else the task's.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the task; else the data's.")] = None,
-    note: Annotated[str, typer.Option(help="Intended use and limits, for the card.")] = "",
+    name: NameOption = None,
+    note: NoteOption = "",
     weights: WeightsOption = None,
     group_by: GroupOption = None,
-    allow_patient_overlap: Annotated[
-        bool, typer.Option("--allow-patient-overlap", help="Accept a patient in two splits.")
-    ] = False,
+    allow_patient_overlap: OverlapOption = False,
     skip_unreadable: SkipOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is tried.")] = 0,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    accelerator: AcceleratorOption = "auto",
     cache_dir: CacheOption = None,
     cache_size: CacheSizeOption = 20.0,
     cache_features: Annotated[

@@ -1,11 +1,9 @@
 import signal
 
-import numpy as np
 import pytest
 
 from medlora.cli.terminal import (
     StopSignal,
-    open_cache,
     print_scores,
     print_trust,
     quote_command,
@@ -66,15 +64,6 @@ def test_on_a_terminal_there_are_bars(monkeypatch, capsys) -> None:
 def test_the_command_can_be_typed_again(monkeypatch) -> None:
     monkeypatch.setattr("sys.argv", ["/bin/medlora", "train", "my films", "--note", "it's"])
     assert quote_command() == "medlora train 'my films' --note 'it'\"'\"'s'"
-
-
-def test_the_cache_lies_where_it_is_asked_for(tmp_path) -> None:
-    cache = open_cache(tmp_path / "here", 1.0)
-    cache.put("ab" * 32, np.zeros(3, np.uint8))
-    assert any((tmp_path / "here").iterdir())
-    none = open_cache(tmp_path / "none", 0.0)
-    none.put("ab" * 32, np.zeros(3, np.uint8))
-    assert not (tmp_path / "none").exists()
 
 
 def test_undefined_scores_are_printed_as_a_word(capsys) -> None:
