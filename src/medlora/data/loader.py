@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from medlora.errors import DataError, SettingsError
+from medlora.progress import Progress
 
 Rows = npt.NDArray[np.int64]
 
@@ -163,6 +164,29 @@ def training_batches(
     if prefetch < 0:
         raise SettingsError(f"prefetch must be at least 0, not {prefetch}.")
     return _read_ahead(images, targets, plan[start_step:], prefetch)
+
+
+def iterate_rows(
+    rows: Sequence[int] | Rows, batch_size: int, progress: Progress, stage: str
+) -> Iterator[list[int]]:
+    """Rows a batch at a time and in their order, as answers are asked for.
+
+    Args:
+        rows: (row,) rows of the table.
+        batch_size: Rows in a batch.
+        progress: Told after every batch, when the one behind it is asked for.
+        stage: What to call the work.
+
+    Example:
+        >>> from medlora.progress import silent
+        >>> list(iterate_rows([5, 3, 4], 2, silent, "counting"))
+        [[5, 3], [4]]
+    """
+    order = [int(row) for row in rows]
+    for start in range(0, len(order), batch_size):
+        some = order[start : start + batch_size]
+        yield some
+        progress(stage, start + len(some), len(order))
 
 
 def _read_ahead(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medlora.data.image import normalise_batch
-from medlora.data.loader import ImageReader
+from medlora.data.loader import ImageReader, iterate_rows
 from medlora.evaluate.novelty import NoveltyMeasure
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
@@ -78,12 +78,10 @@ def answer_rows(
 
     The arguments are those of `answer_batch` and of `medlora.evaluate.predict.predict_rows`.
     """
-    order = [int(row) for row in rows]
-    found = []
-    for start in range(0, len(order), batch_size):
-        batch = images.read(order[start : start + batch_size])
-        found.append(answer_batch(model, batch, preprocessing, measures=measures))
-        progress("predicting", min(start + batch_size, len(order)), len(order))
+    found = [
+        answer_batch(model, images.read(some), preprocessing, measures=measures)
+        for some in iterate_rows(rows, batch_size, progress, "predicting")
+    ]
     logits = [np.zeros((0, model.head.out_features)), *(own.logits for own in found)]
     scores = [own.novelty for own in found if own.novelty is not None]
     return ImageAnswers(np.concatenate(logits), np.concatenate(scores) if scores else None)
@@ -114,12 +112,9 @@ def describe_rows(
     Returns:
         (row, value), see `medlora.backbones.observing.summarise_hidden`.
     """
-    order = [int(row) for row in rows]
     device = model.head.weight.device
     parts = []
-    for start in range(0, len(order), batch_size):
-        batch = images.read(order[start : start + batch_size]).to(device)
-        own = model.describe(normalise_batch(batch, preprocessing), place)
-        parts.append(own.double().cpu().numpy())
-        progress("novelty", min(start + batch_size, len(order)), len(order))
+    for some in iterate_rows(rows, batch_size, progress, "novelty"):
+        inputs = normalise_batch(images.read(some).to(device), preprocessing)
+        parts.append(model.describe(inputs, place).double().cpu().numpy())
     return np.concatenate(parts)

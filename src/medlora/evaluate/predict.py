@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medlora.data.image import normalise_batch
-from medlora.data.loader import ImageReader
+from medlora.data.loader import ImageReader, iterate_rows
 from medlora.evaluate.features import FeatureReader
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress, silent
@@ -89,28 +89,24 @@ def predict_logits(
     Returns:
         (row, class); `convert_logits` makes the probabilities of them.
     """
-    order = [int(row) for row in rows]
-    parts = []
     if features is not None:
-        features.fill(order, progress=progress)
+        features.fill(rows, progress=progress)
     was_training = model.training
     model.eval()
+    parts = [np.zeros((0, model.head.out_features))]
     try:
-        for start in range(0, len(order), batch_size):
-            some = order[start : start + batch_size]
+        for some in iterate_rows(rows, batch_size, progress, stage):
             if features is not None and isinstance(model, TaskModel):
                 logits = _answer_started(model, features.read(some))
             else:
                 logits = _answer_images(model, images.read(some), preprocessing)
             parts.append(logits.cpu().double().numpy())
-            progress(stage, min(start + batch_size, len(order)), len(order))
     finally:
         model.train(was_training)
-    if not parts:
-        return np.zeros((0, model.head.out_features))
     return np.concatenate(parts)
 
 
+@torch.inference_mode()
 def extract_rows(
     model: TaskModel,
     images: ImageReader,
@@ -128,23 +124,19 @@ def extract_rows(
     Returns:
         (row, feature).
     """
-    order = [int(row) for row in rows]
-    parts = []
     if features is not None:
-        features.fill(order, progress=progress)
+        features.fill(rows, progress=progress)
     model.eval()
     device = model.head.weight.device
-    for start in range(0, len(order), batch_size):
-        some = order[start : start + batch_size]
-        with torch.inference_mode():
-            if features is not None:
-                own = model.extract_features(features.read(some).to(device), is_started=True)
-            else:
-                inputs = normalise_batch(images.read(some).to(device), preprocessing)
-                own = model.extract_features(inputs)
-        parts.append(own.double().cpu().numpy())
-        progress("features", min(start + batch_size, len(order)), len(order))
-    return np.concatenate(parts) if parts else np.zeros((0, model.head.in_features))
+    parts = [np.zeros((0, model.head.in_features))]
+    for some in iterate_rows(rows, batch_size, progress, "features"):
+        if features is not None:
+            own = model.extract_features(features.read(some).to(device), is_started=True)
+        else:
+            inputs = normalise_batch(images.read(some).to(device), preprocessing)
+            own = model.extract_features(inputs)
+        parts.append(own.cpu().double().numpy())
+    return np.concatenate(parts)
 
 
 def predict_batch(

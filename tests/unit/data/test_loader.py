@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medlora.data.loader import (
     Batch,
     count_batches,
+    iterate_rows,
     plan_epoch,
     training_batches,
 )
@@ -184,3 +185,13 @@ def test_stopping_early_ends_the_thread_and_the_reading() -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert not any(name.startswith("medlora-batches") for name in names)
     assert len(images.reads) <= 2, "what had begun is finished, the other nine are not"
+
+
+def test_a_batch_of_rows_is_told_of_when_it_is_done() -> None:
+    events: list[tuple[int, ...]] = []
+    rows = np.array([7, 2, 5, 1, 3])
+    for some in iterate_rows(rows, 2, lambda _, done, total: events.append((done, total)), "x"):
+        events.append(tuple(some))
+    assert events == [(7, 2), (2, 5), (5, 1), (4, 5), (3,), (5, 5)]
+    assert list(iterate_rows([], 2, lambda *_: events.append(()), "x")) == []
+    assert () not in events
