@@ -35,6 +35,8 @@ from medlora.task.scaling import scale_head
 from medlora.train import sentinels
 from medlora.train.loop import Outcome
 
+Ended = Literal["finished", "early", "stopped"]
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -54,7 +56,7 @@ class RunResult:
             none was asked for.
     """
 
-    ended: Literal["finished", "early", "stopped"]
+    ended: Ended
     task: Path | None
     report: Path | None
     scores: Scores | None
@@ -86,46 +88,25 @@ def finish_run(
         n_epochs = max(len(outcome.history), 1)
         found = sentinels.find_shuffled_skill(auroc.low, auroc.value, n_epochs=n_epochs)
         warnings += [found] if found else []
-    chosen_by = {"val": val_scores.overall}
     point = bound_point(
         run.operating_point, val_scores, table, trust.answers, seed=run.settings.seed
     )
     if point is not None:
         outcome = replace(outcome, details={**outcome.details, "chosen_operating_point": point})
-    is_stopped = outcome.ended == "stopped"
-    kept = KeptNovelty() if is_stopped else fit_run(run, model, data, val_rows)
-    warnings += [kept.hindrance] if kept.hindrance else []
-    card = describe_task(
+    return _save_and_score(
         run,
+        model,
         data,
         outcome,
-        thresholds,
-        chosen_by,
-        calibration=trust.calibration,
-        conformal=trust.conformal,
-        novelty=kept.settings,
-    )
-    saved = save_verified(run, model, card, data, val_rows, trust.answers, kept=kept.tensors)
-    result = RunResult(
-        outcome.ended,
-        run.folder.task,
-        None,
-        None,
         split,
-        tuple(warnings),
-        run.caching,
-        trust.told,
-        point,
+        rows=val_rows,
+        trust=trust,
+        thresholds=thresholds,
+        chosen_by={"val": val_scores.overall},
+        warnings=warnings,
+        val_scores=val_scores,
+        point=point,
     )
-    if is_stopped:
-        return result
-    scores = val_scores
-    if split == "test":
-        rows = table.rows_in("test")
-        scores = run.score_task(saved, card, data, rows)
-    warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
-    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
-    return replace(result, report=run.folder.report, scores=scores, warnings=tuple(warnings))
 
 
 def finish_refit(
@@ -137,35 +118,75 @@ def finish_refit(
     rows = spread_rows(data.table.rows_in("train"), N_PROBES)
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)
-    chosen_by = {"out_of_fold": Evaluation.from_dict(refit.scores)}
     told = "none: the folds' runs have none"
     if refit.calibration is not None:
         scale_head(model.head, refit.calibration.scale, refit.calibration.offset)
         answers = run.predict(model, data, rows)
         told = f"mean of {refit.n_folds} folds: {describe_calibration(refit.calibration)}"
-    kept = fit_run(run, model, data, rows[:0], limit=refit.novelty)
-    warnings += [kept.hindrance] if kept.hindrance else []
+    return _save_and_score(
+        run,
+        model,
+        data,
+        outcome,
+        "test",
+        rows=rows,
+        trust=Trust(answers, refit.calibration, refit.conformal, told),
+        thresholds=refit.thresholds,
+        chosen_by={"out_of_fold": Evaluation.from_dict(refit.scores)},
+        warnings=warnings,
+        refit=refit,
+    )
+
+
+def _save_and_score(
+    run: OngoingRun,
+    model: TaskModel,
+    data: PreparedData,
+    outcome: Outcome,
+    split: Literal["test", "val"],
+    *,
+    rows: npt.NDArray[np.int64],
+    trust: Trust,
+    thresholds: tuple[float, ...],
+    chosen_by: Mapping[str, Evaluation],
+    warnings: list[str],
+    val_scores: Scores | None = None,
+    point: Mapping[str, Any] | None = None,
+    refit: Refit | None = None,
+) -> RunResult:
+    """The task file with what has been settled, and unless the run was stopped all the rest.
+
+    `trust` is of the images of `rows`; `val_scores` stand where there is no test image.
+    """
+    # A refit ends after the epoch that the folds chose, which is no early end.
+    ended: Ended = "finished" if refit else outcome.ended
+    kept = KeptNovelty()
+    if ended != "stopped":
+        limit = refit.novelty if refit else None
+        kept = fit_run(run, model, data, data.table.rows_in("val"), limit=limit)
+    warnings = [*warnings, *([kept.hindrance] if kept.hindrance else [])]
     card = describe_task(
         run,
         data,
         outcome,
-        refit.thresholds,
+        thresholds,
         chosen_by,
-        calibration=refit.calibration,
-        conformal=refit.conformal,
+        calibration=trust.calibration,
+        conformal=trust.conformal,
         novelty=kept.settings,
         refit=refit,
     )
-    saved = save_verified(run, model, card, data, rows, answers, kept=kept.tensors)
-    result = RunResult(
-        "finished", run.folder.task, None, None, "test", tuple(warnings), run.caching, told
-    )
-    rows = data.table.rows_in("test")
-    if not len(rows):
+    saved = save_verified(run, model, card, data, rows, trust.answers, kept=kept.tensors)
+    told = (run.caching, trust.told, point)
+    result = RunResult(ended, run.folder.task, None, None, split, tuple(warnings), *told)
+    test_rows = data.table.rows_in("test")
+    if ended == "stopped":
         return result
-    scores = run.score_task(saved, card, data, rows)
+    scores = run.score_task(saved, card, data, test_rows) if len(test_rows) else val_scores
+    if scores is None:
+        return result
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
-    _write_results(run, data, saved, scores, chosen_by, outcome, card, "test", warnings)
+    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
     return replace(result, report=run.folder.report, scores=scores, warnings=tuple(warnings))
 
 
