@@ -6,6 +6,7 @@ import pytest
 
 from medlora.errors import SettingsError
 from medlora.experiments import vgg16_trials
+from medlora.experiments.arms import ArmRuns
 from medlora.experiments.vgg16_published import PUBLISHED
 from medlora.experiments.vgg16_trials import Vgg16Plan, list_trials, plan_grid
 from run_samples import run_command, write_images
@@ -41,6 +42,21 @@ def test_parts_that_build_on_the_grid_say_so(command, tmp_path, capsys) -> None:
     data = write_images(tmp_path / "images", n_per_class=8)
     assert command("--data", data, "--output", tmp_path / "runs", "--parts", "rank") == 2
     assert "Run the part 'grid' first" in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_parts_need_no_grid(command, monkeypatch, tmp_path) -> None:
+    # What is listed, and in which settings it would be trained; nothing is.
+    trained = []
+    monkeypatch.setattr(ArmRuns, "run", lambda runs, *_, **__: trained.append(runs.arm) or True)
+    monkeypatch.setattr(ArmRuns, "is_finished", False)
+    data = write_images(tmp_path / "images", n_per_class=8)
+    parts = "preparation,balance,method,backbone"
+    assert command("--data", data, "--output", tmp_path / "runs", "--parts", parts) == 0
+    found = json.loads((tmp_path / "runs" / "vgg16-lora.json").read_text())
+    numbers = {part["part"]: len(part["not_run"]) for part in found["parts"]}
+    assert numbers == {"preparation": 6, "balance": 4, "method": 5, "backbone": 3}
+    assert len(trained) == sum(numbers.values())
+    assert {arm.settings.contrast for arm in trained} == {"none", "equalize", "clahe"}
 
 
 def test_an_unknown_part_and_missing_images_are_one_line(command, tmp_path, capsys) -> None:

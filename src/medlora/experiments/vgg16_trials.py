@@ -135,7 +135,8 @@ def plan_grid(plan: Vgg16Plan) -> TunePlan:
 def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
     """The trials of a part.
 
-    Ranks are varied in the grid's best settings, balance and preparation in those of `condition`.
+    Ranks are varied in the grid's best settings, balance and preparation in those of `condition`:
+    only `rank` and `conditioning` need the grid.
 
     Raises:
         SettingsError: The part needs the grid, and the grid is not finished.
@@ -144,11 +145,13 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
         return list(_list_published(plan))
     if part == "backbone":
         return list(_list_backbones(plan))
-    best = read_best(folder)
+    if part == "method":
+        return list(_list_methods(plan))
     if part == "conditioning":
-        return list(_list_conditioning(plan, best))
+        return list(_list_conditioning(plan, read_best(folder)))
     recipe = condition(plan)
     if part == "rank":
+        best = read_best(folder)
         return [
             _vary(plan, part, f"rank {rank}", best, rank=rank) for rank in (1, 2, 4, 8, 16, 32, 64)
         ]
@@ -162,17 +165,15 @@ def list_trials(plan: Vgg16Plan, folder: Path, part: str) -> list[Trial]:
                 for name, point in _POINTS.items()
             ),
         ]
-    if part == "preparation":
-        views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
-        return [
-            _vary(plan, part, "neither", recipe),
-            _vary(plan, part, "equalisation", recipe, contrast="equalize"),
-            _vary(plan, part, "CLAHE", recipe, contrast="clahe"),
-            _vary(plan, part, "cropping to the head", recipe, prepare=("crop",)),
-            _vary(plan, part, "augmentation", recipe, **views),
-            _vary(plan, part, "all three", recipe, prepare=("crop",), contrast="clahe", **views),
-        ]
-    return list(_list_methods(plan))
+    views = {"augmentation": BRAIN_MRI, "views": _VIEWS}
+    return [
+        _vary(plan, part, "neither", recipe),
+        _vary(plan, part, "equalisation", recipe, contrast="equalize"),
+        _vary(plan, part, "CLAHE", recipe, contrast="clahe"),
+        _vary(plan, part, "cropping to the head", recipe, prepare=("crop",)),
+        _vary(plan, part, "augmentation", recipe, **views),
+        _vary(plan, part, "all three", recipe, prepare=("crop",), contrast="clahe", **views),
+    ]
 
 
 def condition(plan: Vgg16Plan) -> TrainSettings:
@@ -307,7 +308,7 @@ def read_best(folder: Path) -> TrainSettings:
     best = TuneFolder(folder / "grid").best
     if not best.report.is_file():
         raise SettingsError(
-            f"{folder / 'grid'} holds no finished grid, which the other parts start from. Run the "
-            "part 'grid' first."
+            f"{folder / 'grid'} holds no finished grid, which the parts 'rank' and 'conditioning' "
+            "start from. Run the part 'grid' first."
         )
     return RunPlan.from_dict(best.read_record()["plan"]).settings
