@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_data_config, resolve_model_data_config
+from timm.data import resolve_model_data_config
 from torch import nn
 
+from medlora.backbones.channels import adapt_first_layer, adapt_preprocessing
 from medlora.backbones.connected import (
     CONNECTED,
     create_convolutions,
@@ -223,22 +223,7 @@ def find_memory_format(model: nn.Module) -> torch.memory_format:
 
 def read_preprocessing(model: nn.Module) -> Preprocessing:
     """The preprocessing that a timm model was trained with, from its own data configuration."""
-    return _read_config(resolve_model_data_config(model))
-
-
-def read_named_preprocessing(name: str) -> Preprocessing:
-    """The same for a model that need not be made, by its name.
-
-    Raises:
-        BackboneError: timm has no such model, or says nothing of its images.
-    """
-    config = timm.models.get_pretrained_cfg(name_complete(name))
-    if config is None:
-        raise _describe_unknown(name, "no model of that name")
-    return _read_config(resolve_data_config(pretrained_cfg=config.to_dict()))
-
-
-def _read_config(config: dict[str, Any]) -> Preprocessing:
+    config = resolve_model_data_config(model)
     if config["input_size"][0] != 3:
         raise BackboneError(
             f"The backbone takes {config['input_size'][0]} channels; only 3 are supported. "
@@ -252,6 +237,24 @@ def _read_config(config: dict[str, Any]) -> Preprocessing:
         crop_fraction=float(config["crop_pct"]),
         crop_mode=config["crop_mode"],
     )
+
+
+def read_named_preprocessing(name: str, channels: tuple[str, ...] = ()) -> Preprocessing:
+    """The same by a model's name: no weights are looked for.
+
+    Args:
+        name: timm's name, as `create_architecture` takes it.
+        channels: Series of a case that it is to take in place of the three colours.
+
+    Raises:
+        BackboneError: timm has no such model, or it cannot take series.
+    """
+    with torch.device("meta"):
+        model = create_architecture(name)
+        if channels:
+            adapt_first_layer(model, len(channels))
+    preprocessing = read_preprocessing(model)
+    return adapt_preprocessing(preprocessing, channels) if channels else preprocessing
 
 
 def create_architecture(name: str) -> nn.Module:

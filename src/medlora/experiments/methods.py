@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from medlora.backbones.weights import load_backbone
+from medlora.backbones.spec import read_named_preprocessing
 from medlora.compare.comparison import Comparison
 from medlora.data.augment import Augmentation
 from medlora.data.cache import ImageCache, NoCache
@@ -243,9 +243,10 @@ def _settle_splits(
     plan: MethodsPlan, path: Path, cache: ImageCache | NoCache, progress: Progress
 ) -> None:
     settings = plan.settings
-    network = load_backbone(settings.backbone, plan.weights, channels=settings.channels)
     preprocessing = replace(
-        network.preprocessing, steps=settings.prepare, contrast=settings.contrast
+        read_named_preprocessing(settings.backbone, settings.channels),
+        steps=settings.prepare,
+        contrast=settings.contrast,
     )
     table = read_table(
         plan.data,

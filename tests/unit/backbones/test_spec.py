@@ -9,8 +9,10 @@ from medlora.backbones.spec import (
     choose_patterns,
     create_architecture,
     find_family,
+    read_named_preprocessing,
     read_preprocessing,
 )
+from medlora.backbones.weights import load_backbone
 from medlora.errors import BackboneError, TargetError
 from medlora.lora.attach import find_targets
 from medlora.preprocessing import Preprocessing
@@ -109,6 +111,15 @@ def test_preprocessing_is_the_model_s_own() -> None:
     clip = read_preprocessing(create_on_meta("vit_base_patch16_clip_quickgelu_224.openai"))
     assert clip.mean == (0.48145466, 0.4578275, 0.40821073)
     assert replace(clip, mean=resnet.mean, std=resnet.std).crop_fraction == 0.9
+
+
+@pytest.mark.parametrize("channels", [(), ("path_t1", "path_t2")])
+def test_preprocessing_by_name_is_that_of_the_backbone(channels: tuple[str, ...]) -> None:
+    for name in ("test_vit", "test_convnext"):
+        loaded = load_backbone(name, "random", channels=channels)
+        assert read_named_preprocessing(name, channels) == loaded.preprocessing
+    # Nobody has published weights for it.
+    assert read_named_preprocessing("vgg16_seed.features").size == (224, 224)
 
 
 def test_a_model_that_does_not_take_three_channels_is_refused() -> None:
