@@ -124,6 +124,12 @@ def test_other_commands_know_of_series(command, run, manifest, tmp_path, capsys)
     assert "Every image can be read." in capsys.readouterr().out
     picture = ("--backbone", BACKBONE, *FAST, *given, "-o", tmp_path / "map.png")
     assert command("features", manifest, *picture) == 0
+    sheet = ("--backbone", BACKBONE, *given, "--images", 3, "-o", tmp_path / "sheet.png")
+    assert command("preview", manifest, *sheet) == 0
+    assert "3 of 28 images" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as image:
+        # Six rows: two series of three cases, as they are and as the network gets them.
+        assert image.height > 1.5 * image.width
     assert command("show", task, "--check", "--weights", "random") == 0
     capsys.readouterr()
     assert command("tasks", "export", task, tmp_path / "peft", "--weights", "random") == 2

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.options import ContrastOption, DataArgument, PrepareOption, split_steps
+from medlora.cli.options import (
+    ChannelsOption,
+    ContrastOption,
+    DataArgument,
+    PrepareOption,
+    split_channels,
+    split_steps,
+)
 from medlora.cli.terminal import show_progress
 
 
@@ -14,6 +21,7 @@ def preview_data(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The sheet: a .png or .svg file.")
     ] = Path("preview.png"),
+    channels: ChannelsOption = "none",
     prepare: PrepareOption = "none",
     contrast: ContrastOption = "none",
     backbone: Annotated[
@@ -24,8 +32,9 @@ def preview_data(
 ) -> None:
     """Draw images of every class and split before and after each step of preparation.
 
-    Steps, contrast and backbone are named as for `medlora train`. The sheet names no file and no
-    patient; text that is burnt into an image is shown as it is in the original.
+    Channels, steps, contrast and backbone are named as for `medlora train`; each series of a case
+    has a row. The sheet names no file and no patient; text that is burnt into an image is shown as
+    it is in the original.
     """
     from dataclasses import replace
 
@@ -39,14 +48,16 @@ def preview_data(
     from medlora.storage import write_atomically
 
     check_figure_path(output)
+    series = split_channels(channels)
     preprocessing = replace(
-        read_named_preprocessing(backbone),
+        read_named_preprocessing(backbone, series),
         steps=split_steps(prepare),
         contrast=contrast,  # type: ignore[arg-type]  # checked where it is used
     )
-    table = read_table(data)
+    table = read_table(data, channels=series)
+    picked = pick_rows(table, n_images, seed)
     with show_progress() as progress:
-        rows = preview_rows(table, pick_rows(table, n_images, seed), preprocessing, progress)
+        rows = preview_rows(table, picked, preprocessing, progress)
     height, width = preprocessing.size
     titles = [*rows[0].titles[:-1], f"input, {height} × {width}"]
 
@@ -55,4 +66,4 @@ def preview_data(
 
     size = measure_sheet(len(rows), len(titles))
     write_atomically(output, render_figure(output.suffix.lower(), *size, paint))
-    typer.echo(f"{len(rows)} of {table.n_images} images in {output}")
+    typer.echo(f"{len(picked)} of {table.n_images} images in {output}")

@@ -98,7 +98,8 @@ def prepare_image(
         (3, 8, 6)
     """
     if preprocessing.channels or pixels.ndim == 4:
-        return _prepare_series(pixels, preprocessing)
+        parts = separate_series(pixels, preprocessing)
+        return np.stack([prepare_image(own, left)[0] for own, left in parts])
     stepped = apply_steps(pixels, preprocessing.steps)
     image = Image.fromarray(enhance_contrast(stepped, preprocessing.contrast))
     height, width = find_resized_size((image.height, image.width), preprocessing)
@@ -164,9 +165,22 @@ def _decode_series(content: bytes, location: str) -> npt.NDArray[np.uint8]:
     return np.stack(decoded)
 
 
-def _prepare_series(
+def separate_series(
     pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing
-) -> npt.NDArray[np.uint8]:
+) -> list[tuple[npt.NDArray[np.uint8], Preprocessing]]:
+    """The series of one case, each on its own from here on.
+
+    Args:
+        pixels: RGB values, shape (series, height, width, 3).
+        preprocessing: Theirs, with channels.
+
+    Returns:
+        For each series its brightness as RGB values (height, width, 3), cropped like all of
+        them where the preprocessing crops, and the preprocessing that is left for it.
+
+    Raises:
+        SettingsError: The image has not the series that the preprocessing wants.
+    """
     names = preprocessing.channels
     n_series = len(pixels) if pixels.ndim == 4 else 0
     if n_series != len(names):
@@ -178,12 +192,12 @@ def _prepare_series(
     has_crop = "crop" in preprocessing.steps
     cropped = crop_series(list(pixels)) if has_crop else list(pixels)
     steps = tuple(step for step in preprocessing.steps if step != "crop")
-    prepared = []
+    parts = []
     for own, mean in zip(cropped, preprocessing.mean, strict=True):
         grey = np.rint(measure_luminance(own)).astype(np.uint8)
         plain = replace(preprocessing, channels=(), steps=steps, mean=(mean,) * 3, std=(1.0,) * 3)
-        prepared.append(prepare_image(np.repeat(grey[:, :, np.newaxis], 3, axis=2), plain)[0])
-    return np.stack(prepared)
+        parts.append((np.repeat(grey[:, :, np.newaxis], 3, axis=2), plain))
+    return parts
 
 
 def _is_dicom(content: bytes, path: str) -> bool:

@@ -1,12 +1,12 @@
 """Some images before and after each step of preparation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from medlora.data.image import decode_image, prepare_image
+from medlora.data.image import decode_image, prepare_image, separate_series
 from medlora.data.steps import show_steps
 from medlora.data.table import ImageTable
 from medlora.preprocessing import Preprocessing
@@ -15,10 +15,10 @@ from medlora.progress import Progress, silent
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One image on its way to the backbone.
+    """One image, or one series of a case, on its way to the backbone.
 
     Attributes:
-        label: Its classes and split; nothing that names the file or a patient.
+        label: Its classes, split and series; nothing that names the file or a patient.
         titles: What was done last, for each picture: `original` first, `input` last.
         pictures: RGB values, each (height, width, 3).
     """
@@ -63,6 +63,8 @@ def preview_rows(
 ) -> list[PreviewRow]:
     """What the steps, the contrast and the geometry make of some images.
 
+    Where the preprocessing has channels, each series of a case has a row of its own.
+
     Args:
         table: The images.
         rows: Rows of the table.
@@ -77,18 +79,35 @@ def preview_rows(
     for done, row in enumerate(rows):
         location = table.locations[row]
         pixels = decode_image(table.source.read_bytes(location), location)
-        stages = list(show_steps(pixels, preprocessing))
-        prepared = prepare_image(pixels, preprocessing)
         words = [describe_classes(table, row), table.splits[row]]
-        shown.append(
-            PreviewRow(
-                label="\n".join(word for word in words if word),
-                titles=(*(name for name, _ in stages), "input"),
-                pictures=(*(picture for _, picture in stages), prepared.transpose(1, 2, 0)),
+        for series, stages in _show_series(pixels, preprocessing):
+            shown.append(
+                PreviewRow(
+                    label="\n".join(word for word in (*words, series) if word),
+                    titles=tuple(name for name, _ in stages),
+                    pictures=tuple(picture for _, picture in stages),
+                )
             )
-        )
         progress("preparing", done + 1, len(rows))
     return shown
+
+
+def _show_series(
+    pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing
+) -> Iterator[tuple[str, list[tuple[str, npt.NDArray[np.uint8]]]]]:
+    """Each series' name and stages from `original` to `input`; of a single image without a name."""
+    prepared = prepare_image(pixels, preprocessing)
+    if not preprocessing.channels:
+        last = ("input", prepared.transpose(1, 2, 0))
+        yield "", [*show_steps(pixels, preprocessing), last]
+        return
+    parts = separate_series(pixels, preprocessing)
+    named = zip(preprocessing.channels, pixels, parts, prepared, strict=True)
+    for name, own, (grey, left), channel in named:
+        _, *later = show_steps(grey, left)
+        crop = [("crop", grey)] if "crop" in preprocessing.steps else []
+        last = ("input", np.repeat(channel[:, :, np.newaxis], 3, axis=2))
+        yield name, [("original", own), *crop, *later, last]
 
 
 def describe_classes(table: ImageTable, row: int) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medlora.data.image import decode_image, prepare_image
 from medlora.data.table import ImageTable, read_table
@@ -62,3 +63,26 @@ def test_each_step_is_shown_and_the_input_last(table) -> None:
         expected = prepare_image(pixels, preprocessing).transpose(1, 2, 0)
         np.testing.assert_array_equal(result.pictures[-1], expected)
         assert result.label == f"{table.classes[table.labels[row]]}\n{table.splits[row]}"
+
+
+def test_each_series_of_a_case_has_a_row(tmp_path) -> None:
+    channels = ("path_t1", "path_t2")
+    whole = np.zeros((60, 80), dtype=np.uint8)
+    whole[10:50, 20:60] = 150
+    Image.fromarray(whole).save(tmp_path / "t1.png")
+    Image.fromarray(whole // 2).save(tmp_path / "t2.png")
+    case = {"path_t1": "t1.png", "path_t2": "t2.png", "label": "glioma", "split": "test"}
+    listed = write_manifest(tmp_path / "cases.csv", [case])
+    cases = read_table(listed, channels=channels, classes=("glioma",))
+    preprocessing = Preprocessing(
+        (16, 12), (0.5,) * 2, (0.5,) * 2, steps=("crop", "denoise"), channels=channels
+    )
+    shown = preview_rows(cases, [0], preprocessing)
+    assert [row.label for row in shown] == ["glioma\ntest\npath_t1", "glioma\ntest\npath_t2"]
+    decoded = decode_image(cases.source.read_bytes(cases.locations[0]), cases.locations[0])
+    prepared = prepare_image(decoded, preprocessing)
+    for row, pixels, channel in zip(shown, decoded, prepared, strict=True):
+        assert row.titles == ("original", "crop", "denoise", "input")
+        np.testing.assert_array_equal(row.pictures[0], pixels)
+        assert row.pictures[1].shape == (40, 40, 3)
+        np.testing.assert_array_equal(row.pictures[-1], np.stack([channel] * 3, axis=-1))
