@@ -37,6 +37,29 @@ def copy_network(network: NetworkT, dtype: torch.dtype, *, share: bool) -> Netwo
     return copy.deepcopy(network, memo)
 
 
+def borrow_weights(network: NetworkT, other: nn.Module) -> NetworkT:
+    """A copy of a network that has its large weights from a copy in another type.
+
+    What the copy still has in its own type is shared with the network, which may then be let go:
+    everything but the weights of plain linear and convolution layers. Whoever trained parameters
+    of a normalisation, or an embedding, finds exact values beside them; the weights of the others
+    are rounded in any case by a network that computes in the other type.
+
+    Args:
+        network: The network; it is left as it is.
+        other: `copy_network` of it, on any device.
+
+    Returns:
+        A network with modules of its own.
+    """
+    memo: dict[int, object] = {id(own): own for own in (*network.parameters(), *network.buffers())}
+    for name, module in network.named_modules():
+        # Subclasses may compute something of their weight before they round it.
+        if type(module) in (nn.Linear, nn.Conv2d):
+            memo[id(module.weight)] = other.get_submodule(name).weight
+    return copy.deepcopy(network, memo)
+
+
 def share_frozen(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Let a network use other tensors of the same values for what is frozen in it.
 

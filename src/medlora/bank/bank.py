@@ -1,13 +1,14 @@
 """Many tasks on one backbone in memory, added and removed while others are answered."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from medlora.backbones.copying import copy_network
+from medlora.backbones.copying import borrow_weights, copy_network
 from medlora.backbones.linear import freeze_linears
 from medlora.backbones.observing import has_channels_at_end
 from medlora.backbones.spec import find_chain
@@ -35,6 +36,9 @@ class TaskBank:
 
     All methods may be called from several threads. The backbone is never changed.
 
+    Where `dtype` is not the backbone's, or `device` another one, the bank has weights of its own
+    and keeps none of the backbone's: a caller that lets go of the backbone gets its memory back.
+
     Args:
         backbone: The backbone; it is left as it is, and its tensors are shared where `dtype`
             allows it.
@@ -45,6 +49,12 @@ class TaskBank:
         dtype: Type that the backbone and the adapters are held and computed in. Heads are
             held and computed in float32.
         device: Where to compute.
+
+    Attributes:
+        backbone: The backbone with the bank's own weights; its fingerprint is that of the
+            weights that it was given.
+        dtype: As given.
+        device: As given.
     """
 
     def __init__(
@@ -56,12 +66,13 @@ class TaskBank:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.backbone = backbone
         self.dtype = dtype
         self.device = torch.device(device)
         network = copy_network(backbone.model, dtype, share=True).requires_grad_(False).eval()
         freeze_linears(network)
-        self._network = RoutedNetwork(network.to(self.device), find_chain(backbone.model))
+        network = network.to(self.device)
+        self.backbone = replace(backbone, model=borrow_weights(backbone.model, network))
+        self._network = RoutedNetwork(network, find_chain(backbone.model))
         self._channels_at_end = has_channels_at_end(backbone.model)
         self._shelf = TaskShelf(self._hold, source, byte_budget)
 

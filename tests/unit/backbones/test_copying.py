@@ -1,7 +1,9 @@
+import weakref
+
 import torch
 from torch import nn
 
-from medlora.backbones.copying import copy_network
+from medlora.backbones.copying import borrow_weights, copy_network
 
 
 def make_network() -> nn.Sequential:
@@ -76,3 +78,30 @@ def test_a_network_without_memory_can_be_copied() -> None:
     twin = copy_network(network, torch.bfloat16, share=True)
     assert twin.weight.is_meta
     assert twin.weight.dtype == torch.bfloat16
+
+
+def test_a_network_can_go_whose_weights_are_held_in_another_type() -> None:
+    network = make_network()
+    twin = copy_network(network, torch.bfloat16, share=True)
+    slim = borrow_weights(network, twin)
+    for number in (0, 3):
+        assert slim[number].weight is twin[number].weight
+        assert slim[number].bias is network[number].bias
+    assert slim[1].weight is network[1].weight
+    assert slim[1].running_mean is network[1].running_mean
+    slim[3] = nn.Identity()
+    assert isinstance(network[3], nn.Linear)
+    kept = weakref.ref(network[3].weight)
+    del network
+    assert kept() is None
+
+
+def test_a_layer_that_computes_its_weight_keeps_it() -> None:
+    network = nn.Sequential(ScaledLinear(3, 2))
+    twin = copy_network(network, torch.bfloat16, share=True)
+    assert borrow_weights(network, twin)[0].weight is network[0].weight
+
+
+class ScaledLinear(nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs @ (self.weight / self.weight.norm()).T

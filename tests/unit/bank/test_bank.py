@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from bank_samples import answer_apart, draw_pictures, make_task
 from medlora.backbones.fingerprint import compute_fingerprint
+from medlora.backbones.weights import load_backbone
 from medlora.bank.bank import TaskBank
 from medlora.bank.pixels import gather_inputs, name_pixels
 from medlora.errors import (
@@ -24,6 +27,7 @@ from medlora.errors import (
 from medlora.task.file import Task, save_task
 from medlora.task.folder import TaskFolder
 from medlora.task.model import find_normalisations
+from medlora.task.opening import build_model
 from medlora.task.trust import ConformalRecord
 from novelty_samples import keep_novelty, score_apart
 from tests.unit.task.model_samples import RESNET, VIT, draw_backbone
@@ -237,6 +241,27 @@ def test_a_network_of_a_task_s_own_shares_what_is_frozen(dtype: torch.dtype) -> 
         if tensor.data_ptr() not in shared and not tensor.requires_grad and tensor.numel() > 1000
     ]
     assert not own
+
+
+def test_a_bank_in_another_type_does_not_hold_the_backbone() -> None:
+    loaded = load_backbone(VIT, "random", seed=5)
+    fingerprint = loaded.fingerprint
+    norms = find_normalisations(loaded.model)
+    task = make_task(loaded, "norms", trained=norms, strength=0.5)
+    expected = build_model(task, loaded, place="memory", dtype=torch.bfloat16).state_dict()
+    bank = TaskBank(loaded, dtype=torch.bfloat16)
+    assert compute_fingerprint(loaded.model.state_dict()) == fingerprint
+    weight = weakref.ref(loaded.model.blocks[0].mlp.fc1.weight)
+    del loaded
+    gc.collect()
+    assert weight() is None
+    bank.add(task)
+    model = bank._shelf.take(["norms"])["norms"].model
+    assert model is not None
+    assert bank.backbone.fingerprint == fingerprint
+    found = model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(value) for name, value in expected.items())
 
 
 def test_a_fully_tuned_task_is_answered_beside_the_others() -> None:
