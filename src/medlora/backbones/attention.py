@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -15,6 +16,50 @@ from torch.overrides import TorchFunctionMode
 _CACHE_BYTES = 4 * 2**20
 IS_WATCHED: Final[ContextVar[bool]] = ContextVar("medlora_attention_is_watched", default=False)
 """Whether someone takes gradients of attention's probabilities, which are never formed here."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionCall:
+    """What PyTorch's attention is called with, under its names and with its defaults.
+
+    Attributes:
+        query: (..., query, width).
+        key: (..., key, width).
+        value: (..., key, value's width).
+        attn_mask: True where a query may look, or what is added to the scores.
+        dropout_p: Share of probabilities that are dropped.
+        is_causal: Whether a query looks at no later key.
+        scale: Factor of the scores; None for `factor`'s.
+        enable_gqa: Whether several heads of the query share one of the key.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    @property
+    def factor(self) -> float:
+        """Factor of the scores."""
+        return 1 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is softmax(factor * query @ key.T) @ value, with a mask or without."""
+        return self.dropout_p == 0 and not self.is_causal and not self.enable_gqa
+
+
+def read_call(
+    func: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any] | None
+) -> AttentionCall | None:
+    """What a function is called with, if it is PyTorch's attention."""
+    if func is not functional.scaled_dot_product_attention:
+        return None
+    return AttentionCall(*args, **(options or {}))
 
 
 class FasterAttentionGradient(TorchFunctionMode):
@@ -42,21 +87,22 @@ class FasterAttentionGradient(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Put the other backward pass in place where it applies."""
-        options = dict(kwargs or {})
-        is_attention = func is functional.scaled_dot_product_attention
-        if is_attention and len(args) == 3 and _applies(*args, **options):
-            return _Attention.apply(*args, options.get("scale"))
-        return func(*args, **options)
+        call = read_call(func, args, kwargs)
+        if call is not None and _applies(call):
+            return _Attention.apply(call.query, call.key, call.value, call.scale, call.factor)
+        return func(*args, **(kwargs or {}))
 
 
 class _Attention(torch.autograd.Function):
     """`softmax(scale * query @ key.T) @ value`, keeping nothing but these three and the result."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, factor: float
+    ) -> Tensor:
         mixed = functional.scaled_dot_product_attention(query, key, value, scale=scale)
         ctx.save_for_backward(query, key, value, mixed)
-        ctx.scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        ctx.factor = factor
         return mixed
 
     @staticmethod
@@ -74,29 +120,19 @@ class _Attention(torch.autograd.Function):
         for start in range(0, n_images, n_at_once):
             some = slice(start, start + n_at_once)
             pieces = _differentiate(
-                query[some], key[some], value[some], mixed[some], gradient[some], scale=ctx.scale
+                query[some], key[some], value[some], mixed[some], gradient[some], scale=ctx.factor
             )
             for whole, piece in zip(gradients, pieces, strict=True):
                 whole[some] = piece.transpose(1, 2)
-        return (*(tensor.transpose(1, 2) for tensor in gradients), None)
+        return (*(tensor.transpose(1, 2) for tensor in gradients), None, None)
 
 
-def _applies(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> bool:
+def _applies(call: AttentionCall) -> bool:
     """Whether this is plain attention in bf16 on a processor that has to be differentiated."""
-    tensors = (query, key, value)
-    plain = attn_mask is None and dropout_p == 0 and not is_causal and not enable_gqa
+    tensors = (call.query, call.key, call.value)
     return (
-        plain
+        call.is_plain
+        and call.attn_mask is None
         and not IS_WATCHED.get()
         and torch.is_grad_enabled()
         and any(tensor.requires_grad for tensor in tensors)
@@ -104,7 +140,7 @@ def _applies(
             tensor.ndim == 4 and tensor.dtype == torch.bfloat16 and tensor.device.type == "cpu"
             for tensor in tensors
         )
-        and query.shape[:2] == key.shape[:2] == value.shape[:2]
+        and call.query.shape[:2] == call.key.shape[:2] == call.value.shape[:2]
     )
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from medlora.backbones.attention import IS_WATCHED
+from medlora.backbones.attention import IS_WATCHED, AttentionCall, read_call
 from medlora.errors import BackboneError
 
 _POOLINGS = ("token", "avg", "map")
@@ -29,6 +28,7 @@ class AttentionMaps(TorchFunctionMode):
             gradient is being recorded, each requires one, also in a frozen network.
 
     Example:
+        >>> from torch.nn import functional
         >>> query = torch.randn(1, 2, 5, 8)
         >>> with AttentionMaps() as watched:
         ...     mixed = functional.scaled_dot_product_attention(query, query, query)
@@ -61,37 +61,26 @@ class AttentionMaps(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Compute attention step by step, and everything else as it is."""
-        if func is functional.scaled_dot_product_attention:
-            return self._attend(*args, **dict(kwargs or {}))
-        return func(*args, **dict(kwargs or {}))
+        call = read_call(func, args, kwargs)
+        return func(*args, **(kwargs or {})) if call is None else self._attend(call)
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if dropout_p or is_causal or enable_gqa:
+    def _attend(self, call: AttentionCall) -> Tensor:
+        if not call.is_plain:
             raise BackboneError(
                 "This network's attention is causal, grouped or has dropout, and cannot be "
                 "watched. Explain its answers with --method integrated-gradients."
             )
-        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        scores = (query.float() * factor) @ key.float().transpose(-1, -2)
-        if attn_mask is not None and attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attn_mask, -math.inf)
-        elif attn_mask is not None:
-            scores = scores + attn_mask
+        scores = (call.query.float() * call.factor) @ call.key.float().transpose(-1, -2)
+        mask = call.attn_mask
+        if mask is not None and mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, -math.inf)
+        elif mask is not None:
+            scores = scores + mask
         chances = torch.softmax(scores, dim=-1)
         if torch.is_grad_enabled() and not chances.requires_grad:
             chances.requires_grad_()
         self.maps.append(chances)
-        return (chances @ value.float()).to(value.dtype)
+        return (chances @ call.value.float()).to(call.value.dtype)
 
 
 @dataclass(frozen=True)
