@@ -1,10 +1,17 @@
 """`medlora explain` on tasks that were really trained."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from medlora.backbones.weights import load_backbone
 from medlora.runs.opened import open_task
+from medlora.task.file import load_task, save_task
+from medlora.task.trust import ConformalRecord
+from novelty_samples import keep_novelty
 from run_samples import CLASSES, run_command, train
 
 FAST = ("--weights", "random", "--precision", "fp32")
@@ -54,6 +61,36 @@ def test_a_class_of_ones_own(command, task, picture, tmp_path, capsys) -> None:
     assert not np.allclose(maps[0], maps[1])
     assert command(task, picture, "-o", tmp_path / "x.png", "--class", "grey", *FAST) == 2
     assert "has no class 'grey'; its classes are dark, light" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("limit", "least", "reason"),
+    [
+        (1e-3, None, "unlike the training images"),
+        (1e3, (0.0, 0.0), "undecided between dark and light"),
+        (1e-3, (0.0, 0.0), "unlike the training images; undecided between dark and light"),
+        (1e3, None, ""),
+    ],
+)
+def test_an_answer_that_should_not_be_used_says_so(
+    command, task, picture, tmp_path, capsys, limit, least, reason
+) -> None:
+    kept = keep_novelty(load_task(task), load_backbone("test_vit", "random"), limit=limit)
+    sets = least and ConformalRecord(0.9, False, least, (), "val", (5, 5), 10)
+    own = tmp_path / "own.safetensors"
+    save_task(own, replace(kept, card=replace(kept.card, conformal=sets)))
+    out, records = tmp_path / "map.png", tmp_path / "map.json"
+    assert command(own, picture, "-o", out, "--json", records, *FAST) == 0
+    said = capsys.readouterr().out.rstrip()
+    assert said.endswith(f"; abstain: {reason}" if reason else "by attention")
+    (record,) = json.loads(records.read_text())
+    assert record["abstain"] == reason
+    assert record.keys() >= {"file", "class", "probability", "decision", "method"}
+    assert (record["novelty"] > 1) == (limit < 1)
+    with Image.open(out) as sheet:
+        red = np.asarray(sheet.convert("RGB")).astype(int)
+    is_red = (red[:60, :, 0] > 120) & (red[:60, :, 1] < 40)
+    assert is_red.any() == bool(reason)
 
 
 @pytest.mark.parametrize("method", ["attention", "integrated-gradients"])

@@ -1,11 +1,11 @@
 """`medlora explain`: where in an image a task's answer comes from."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.answer_files import spell_location
+from medlora.cli.answer_files import describe_reservations, spell_location
 from medlora.cli.image_list import STANDARD_INPUT, list_cases, list_images
 from medlora.cli.options import DeviceOption, PrecisionOption, TaskArgument, WeightsOption
 from medlora.cli.terminal import show_progress, warn
@@ -42,6 +42,10 @@ def explain_answers(
         Path | None,
         typer.Option(help="Also the map's values: a .npy file; for several images, a folder."),
     ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write what is printed here, and whether to use the answer."),
+    ] = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -49,10 +53,12 @@ def explain_answers(
     """Draw what in an image speaks for a class: the image, a heat map, and both together.
 
     The map lies over the image as it was decoded, whatever was cut off or resized for the network.
-    It says where the network looked, not whether it was right to.
+    It says where the network looked, not whether it was right to. Where the task abstains, line
+    and picture say why.
     """
     from medlora.errors import SettingsError
     from medlora.runs.explaining import explain_images
+    from medlora.runs.folder import write_json
     from medlora.runs.opened import open_task
 
     if STANDARD_INPUT in images:
@@ -75,11 +81,15 @@ def explain_answers(
         class_name=class_name,
         method=method,  # type: ignore[arg-type]  # checked where it is used
     )
+    records = []
     with show_progress() as progress:
         found = zip(pictures, arrays, explained, strict=True)
         for number, (picture, values, explanation) in enumerate(found, start=1):
             _write(explanation, picture, values)
+            records.append(_describe(explanation))
             progress("explaining", number, total or len(places))
+    if json_file is not None:
+        write_json(json_file, records)
 
 
 def _write(explanation: "Explanation", picture: Path, values: Path | None) -> None:
@@ -91,17 +101,31 @@ def _write(explanation: "Explanation", picture: Path, values: Path | None) -> No
     from medlora.storage import write_atomically
 
     name = f"{explanation.class_name}: {explanation.probability:.3f}"
+    abstain = explanation.reservation.abstain
+    title, caution = f"{name} ({explanation.method})", f"abstain: {abstain}" if abstain else ""
     write_atomically(
-        picture,
-        draw_panels(explanation.picture, explanation.heat_map, f"{name} ({explanation.method})"),
+        picture, draw_panels(explanation.picture, explanation.heat_map, title, caution)
     )
     if values is not None:
         stream = BytesIO()
         np.save(stream, explanation.heat_map, allow_pickle=False)
         write_atomically(values, stream.getvalue())
-    typer.echo(f"{spell_location(explanation.location)}: {name}, by {explanation.method}")
+    line = f"{spell_location(explanation.location)}: {name}, by {explanation.method}"
+    typer.echo(f"{line}; {caution}" if caution else line)
     if not explanation.heat_map.any():
         warn([f"nothing in {picture.name} speaks for {explanation.class_name}: the map is empty."])
+
+
+def _describe(explanation: "Explanation") -> dict[str, Any]:
+    """An explanation as a JSON object, without the map."""
+    return {
+        "file": spell_location(explanation.location),
+        "class": explanation.class_name,
+        "probability": explanation.probability,
+        "decision": explanation.decision,
+        "method": explanation.method,
+        **describe_reservations(explanation.reservation),
+    }
 
 
 def _name_files(places: list[str], output: Path, suffix: str, option: str) -> list[Path]:

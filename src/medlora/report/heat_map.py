@@ -20,6 +20,7 @@ _COVER: Final = 0.65
 _LEAST_SIDE: Final = 256
 _MOST_SIDE: Final = 2048
 _GAP: Final = 8
+_CAUTION: Final = "#a40000"
 _PANELS: Final = 3
 
 
@@ -73,7 +74,9 @@ def draw_overlay(pixels: Pixels, heat_map: npt.NDArray[np.float32], side: int = 
     return _encode(picture)
 
 
-def draw_panels(pixels: Pixels, heat_map: npt.NDArray[np.float32], title: str) -> bytes:
+def draw_panels(
+    pixels: Pixels, heat_map: npt.NDArray[np.float32], title: str, caution: str = ""
+) -> bytes:
     """A PNG of the picture, the map, and the map over the picture, side by side under a title.
 
     Args:
@@ -81,6 +84,7 @@ def draw_panels(pixels: Pixels, heat_map: npt.NDArray[np.float32], title: str) -
             small or very large.
         heat_map: Values in [0, 1], shape (height, width).
         title: What is explained, one line.
+        caution: Why the answer should not be used, a second line in red; "" for none.
 
     Raises:
         SettingsError: The shapes do not fit one another.
@@ -88,10 +92,14 @@ def draw_panels(pixels: Pixels, heat_map: npt.NDArray[np.float32], title: str) -
     panels = [pixels, paint_map(heat_map), blend_map(pixels, heat_map)]
     height, width = _choose_size(pixels.shape[0], pixels.shape[1])
     font = _load_font(max(12, width // 24))
-    margin = round(2.2 * font.size)
+    line = round(2.2 * font.size)
+    margin = 2 * line if caution else line
     sheet = Image.new("RGB", (_PANELS * width + 4 * _GAP, height + margin + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, margin / 2), _cut_line(title, font, sheet.width), "black", font, "lm")
+    draw.text((_GAP, line / 2), _cut_line(title, font, sheet.width), "black", font, "lm")
+    if caution:
+        said = _cut_line(caution, font, sheet.width)
+        draw.text((_GAP, 1.4 * line), said, _CAUTION, font, "lm")
     for number, panel in enumerate(panels):
         shown = Image.fromarray(panel)
         if shown.size != (width, height):

@@ -11,13 +11,15 @@ from medlora.data.geometry import trace_placement
 from medlora.data.image import decode_image, normalise_batch, prepare_image
 from medlora.data.source import ImageSource
 from medlora.errors import SettingsError
+from medlora.evaluate.abstaining import Reservation, judge_answers
+from medlora.evaluate.answers import answer_batch
 from medlora.evaluate.heat_maps import (
     MapMethod,
     choose_map_method,
     compute_heat_map,
 )
 from medlora.evaluate.metrics import decide
-from medlora.evaluate.predict import predict_batch
+from medlora.evaluate.predict import convert_logits
 from medlora.runs.opened import OpenedTask
 from medlora.runs.scoring import join_names
 from medlora.task.card import TaskCard
@@ -36,6 +38,7 @@ class Explanation:
         probability: What the task gave to it, in [0, 1].
         decision: What the task decided; of several labels, joined by a vertical bar.
         method: How it was explained.
+        reservation: Whether the answer should be used at all, and why not.
     """
 
     location: str
@@ -45,6 +48,7 @@ class Explanation:
     probability: float
     decision: str
     method: str
+    reservation: Reservation
 
 
 def explain_images(
@@ -104,10 +108,11 @@ def _explain(
 ) -> Explanation:
     card = task.card
     prepared = torch.from_numpy(prepare_image(pixels, card.preprocessing)[np.newaxis])
-    (probabilities,) = predict_batch(
-        task.model, prepared, card.preprocessing, multi_label=card.multi_label
-    )
-    (decided,) = decide(probabilities[np.newaxis], card.thresholds, card.multi_label)
+    found = answer_batch(task.model, prepared, card.preprocessing, measures=task.measures)
+    answers = convert_logits(found.logits, multi_label=card.multi_label)
+    (reservation,) = judge_answers(card, answers, found.novelty)
+    (decided,) = decide(answers, card.thresholds, card.multi_label)
+    (probabilities,) = answers
     target = (
         choose_class(probabilities, card) if class_name is None else card.classes.index(class_name)
     )
@@ -127,4 +132,5 @@ def _explain(
         probability=float(probabilities[target]),
         decision=join_names(card.classes, decided),
         method=method,
+        reservation=reservation,
     )

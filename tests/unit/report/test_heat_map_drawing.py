@@ -65,6 +65,15 @@ def test_panels_have_the_pixels_of_the_picture() -> None:
     assert (sheet[-308:-8, 824:1224] == blend_map(pixels, heat)).all()
 
 
+def test_a_caution_has_a_line_of_its_own() -> None:
+    pixels, heat = draw(300, 400)
+    plain, warned = (read(draw_panels(pixels, heat, "x", words)) for words in ("", "abstain: why"))
+    assert warned.shape[0] > plain.shape[0] and warned.shape[1] == plain.shape[1]
+    assert (warned[-308:] == plain[-308:]).all()
+    reds = [(each[:-308, :, 0] - each[:-308, :, 1]).max() for each in (plain, warned)]
+    assert reds[0] == 0 and reds[1] > 100
+
+
 def test_a_long_title_is_cut() -> None:
     pixels, heat = draw(256, 256)
     short, long = (read(draw_panels(pixels, heat, "w" * n)) for n in (3, 500))
