@@ -37,7 +37,8 @@ from medlora.backbones.spec import find_chain
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.image import normalise_batch, prepare_image
 from medlora.evaluate.metrics import auroc
-from medlora.evaluate.novelty import choose_limit, fit_cloud
+from medlora.evaluate.novelty import fit_cloud
+from medlora.evaluate.novelty_limit import choose_limit
 
 NAME = "novelty-candidates"
 SEED = 0

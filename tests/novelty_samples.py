@@ -8,12 +8,8 @@ import torch
 from medlora.backbones.observing import choose_place
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch, prepare_image
-from medlora.evaluate.novelty import (
-    NoveltyLimit,
-    NoveltyMeasure,
-    fit_training_images,
-    pack_novelty,
-)
+from medlora.evaluate.novelty import NoveltyMeasure, fit_training_images, pack_novelty
+from medlora.evaluate.novelty_limit import NoveltyLimit
 from medlora.task.file import Task
 from medlora.task.opening import build_model, draw_check_images
 

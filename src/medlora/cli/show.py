@@ -71,10 +71,15 @@ def _print_card(card: dict[str, Any]) -> None:
 
 
 def _describe_novelty(novelty: dict[str, Any]) -> str:
+    from medlora.evaluate.novelty_limit import bound_false_alarms
+
+    groups = novelty.get("n_val_groups")
+    of = f" of {groups:,} patients" if groups else ""
+    most = bound_false_alarms(novelty["false_alarms"], groups or novelty["n_val"])
     return (
         f"where {novelty['n_train']:,} training images lie, in {novelty['n_values']:,} values of "
-        f"what enters {novelty['place']}; at most {novelty['false_alarms']:.1%} false alarms, by "
-        f"{novelty['n_val']:,} other images"
+        f"what enters {novelty['place']}; at most {novelty['false_alarms']:.1%} false alarms on "
+        f"average, {most:.1%} with 95 % confidence, by {novelty['n_val']:,} other images{of}"
     )
 
 

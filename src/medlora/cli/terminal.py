@@ -184,14 +184,20 @@ def print_trust(content: Mapping[str, Any]) -> None:
 
 
 def print_novelty(novelty: Mapping[str, Any] | None, n_images: int) -> None:
-    """How many images are unlike the training images, on standard output."""
+    """How many images are unlike the training images, on standard output.
+
+    Args:
+        novelty: As `TaskEvaluation.describe_novelty` gives it.
+        n_images: Of how many.
+    """
     if novelty is None:
         typer.echo("unlike the training images: unknown, the task keeps nothing of them")
         return
     typer.echo(
         f"unlike the training images: {novelty['n_unlike']} of {n_images} "
         f"({novelty['share']:.1%}; of images like those of validation at most "
-        f"{novelty['false_alarms']:.1%})"
+        f"{novelty['false_alarms']:.1%} on average, {novelty['most_false_alarms']:.1%} with 95 % "
+        "confidence)"
     )
 
 

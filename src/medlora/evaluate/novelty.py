@@ -9,20 +9,18 @@ import torch
 from torch import Tensor
 
 from medlora.errors import TaskFileError, TrainingError
+from medlora.evaluate.novelty_limit import NoveltyLimit
 from medlora.task.file import Task
 from medlora.task.novelty import MAX_BYTES, NOVELTY_PREFIX, NoveltySettings, count_bytes
 
 Floats = npt.NDArray[np.float64]
 
 UNLIKE = "unlike the training images"
-# Share of images like those of validation that may be called unlike the training images.
-FALSE_ALARMS = 0.01
 MIN_IMAGES = 8
 N_DIRECTIONS = 32
 # Values that hardly vary among the training images are taken to vary by this share of what the
 # others do, so that no single one decides alone.
 _LEAST_SPREAD = 0.05
-_LEAST_DISTANCE = 1e-6
 
 
 def is_unlike(score: float) -> bool:
@@ -129,48 +127,6 @@ def fit_training_images(descriptions: npt.ArrayLike) -> Cloud:
     return fit_cloud(descriptions, n_directions)
 
 
-@dataclass(frozen=True)
-class NoveltyLimit:
-    """From which distance on an image is unlike the training images.
-
-    Attributes:
-        distance: The largest one that is not yet unlike them, above 0.
-        false_alarms: Share of images like those it was chosen by that lie above it, at most.
-        n_images: How many it was chosen by.
-    """
-
-    distance: float
-    false_alarms: float
-    n_images: int
-
-
-def choose_limit(distances: Floats, rate: float = FALSE_ALARMS) -> NoveltyLimit:
-    """The limit that at most a given share of images like these pass.
-
-    An image that is drawn like the given ones, and independently of them, passes the k-th
-    smallest of their n distances with a chance of at most 1 - k / (n + 1). With fewer than
-    1 / rate - 1 images no limit can promise the rate; it is then the largest distance.
-
-    Args:
-        distances: (image,) of images that nothing was learnt from, one at least.
-        rate: Share of false alarms, (0, 1).
-
-    Reference:
-        Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 2.2.
-
-    Example:
-        >>> choose_limit(np.arange(1.0, 200.0))
-        NoveltyLimit(distance=198.0, false_alarms=0.01, n_images=199)
-        >>> choose_limit(np.arange(1.0, 20.0))
-        NoveltyLimit(distance=19.0, false_alarms=0.05, n_images=19)
-    """
-    n_images = len(distances)
-    # A little less, since 0.99 * 200 may come out above 198.
-    place = min(n_images, math.ceil((n_images + 1) * (1 - rate) - 1e-9))
-    distance = max(float(np.sort(distances)[place - 1]), _LEAST_DISTANCE)
-    return NoveltyLimit(distance, (n_images + 1 - place) / (n_images + 1), n_images)
-
-
 def pack_novelty(
     cloud: Cloud, limit: NoveltyLimit, *, place: str, n_train: int
 ) -> tuple[NoveltySettings, dict[str, Tensor]]:
@@ -190,6 +146,7 @@ def pack_novelty(
         false_alarms=limit.false_alarms,
         n_train=n_train,
         n_val=limit.n_images,
+        n_val_groups=limit.n_groups,
     )
     tensors = {
         f"{NOVELTY_PREFIX}{part}": torch.from_numpy(values.copy())

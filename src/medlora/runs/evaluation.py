@@ -13,6 +13,7 @@ from medlora.errors import DataError
 from medlora.evaluate.answers import answer_rows
 from medlora.evaluate.grouping import SubgroupColumn, check_columns
 from medlora.evaluate.novelty import is_unlike
+from medlora.evaluate.novelty_limit import bound_false_alarms
 from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.subgroups import SubgroupScores, score_subgroups
@@ -50,8 +51,9 @@ class TaskEvaluation:
             card: The task's card.
 
         Returns:
-            `n_unlike`, `share`, and `false_alarms`, the share of images like those of validation
-            that the limit lets pass for unlike; None where the task keeps nothing.
+            `n_unlike`, `share`, and of images like those of validation `false_alarms`, the share
+            that the limit lets pass for unlike at most, on average, and `most_false_alarms`, what
+            that stays below with a confidence of .95. None where the task keeps nothing.
         """
         if self.novelty is None or card.novelty is None:
             return None
@@ -60,6 +62,9 @@ class TaskEvaluation:
             "n_unlike": n_unlike,
             "share": n_unlike / max(1, len(self.novelty)),
             "false_alarms": card.novelty.false_alarms,
+            "most_false_alarms": bound_false_alarms(
+                card.novelty.false_alarms, card.novelty.n_units
+            ),
         }
 
 

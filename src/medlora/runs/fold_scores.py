@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medlora.errors import SettingsError
 from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
-from medlora.evaluate.novelty import NoveltyLimit
+from medlora.evaluate.novelty_limit import NoveltyLimit
 from medlora.report.content import ReportContent
 from medlora.runs.calibration import choose_sets, join_calibrations
 from medlora.runs.folder import RunFolder, read_json, write_json
@@ -227,6 +227,9 @@ def join_limits(found: Sequence[NoveltySettings | None]) -> NoveltyLimit | None:
         distance=float(np.median([each.limit for each in known])),
         false_alarms=float(np.mean([each.false_alarms for each in known])),
         n_images=sum(each.n_val for each in known),
+        n_groups=sum(each.n_units for each in known)
+        if any(each.n_val_groups is not None for each in known)
+        else None,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medlora.errors import SettingsError
-from medlora.evaluate.novelty import NoveltyLimit
+from medlora.evaluate.novelty_limit import NoveltyLimit
 from medlora.task.trust import CalibrationRecord, ConformalRecord
 
 

@@ -34,6 +34,7 @@ class NoveltySettings:
             (0, 1).
         n_train: Training images that the numbers were taken from.
         n_val: Images that the limit was chosen by.
+        n_val_groups: Patients that these are of; None where each counts for itself.
 
     Raises:
         TaskFileError: A field breaks its rule; the key is named.
@@ -46,6 +47,7 @@ class NoveltySettings:
     false_alarms: float
     n_train: int
     n_val: int
+    n_val_groups: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -61,18 +63,28 @@ class NoveltySettings:
             raise describe_fault("novelty.false_alarms", "in (0, 1)", self.false_alarms)
         for key in ("n_train", "n_val"):
             read_count(getattr(self, key), f"novelty.{key}", low=1)
+        if self.n_val_groups is not None:
+            read_count(self.n_val_groups, "novelty.n_val_groups", low=1, high=self.n_val)
         n_bytes = count_bytes(self.n_values, self.n_directions)
         if n_bytes > MAX_BYTES:
             raise describe_fault("novelty", f"at most {MAX_BYTES} bytes of numbers", n_bytes)
 
+    @property
+    def n_units(self) -> int:
+        """What the limit was chosen by: patients, or images that each count for themselves."""
+        return self.n_val if self.n_val_groups is None else self.n_val_groups
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return dict(vars(self))
+        """As plain JSON values; files of earlier versions know of no patients."""
+        values = dict(vars(self))
+        if self.n_val_groups is None:
+            del values["n_val_groups"]
+        return values
 
     @classmethod
     def from_dict(cls, values: object) -> "NoveltySettings":
         """The settings that `to_dict` described."""
-        return cls(**check_record(cls, values, "novelty"))
+        return cls(**check_record(cls, values, "novelty", later={"n_val_groups": None}))
 
 
 def list_entries(novelty: NoveltySettings | None) -> dict[str, TensorEntry]:

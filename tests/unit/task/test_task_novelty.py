@@ -38,6 +38,15 @@ def test_a_record_comes_back() -> None:
     assert TaskCard.from_dict(card.to_dict()) == card
 
 
+def test_patients_are_named_where_they_are_known_alone() -> None:
+    settings = NoveltySettings(**VALUES)
+    assert "n_val_groups" not in settings.to_dict()
+    assert settings.n_units == 99
+    grouped = NoveltySettings(**VALUES, n_val_groups=30)
+    assert NoveltySettings.from_dict(grouped.to_dict()) == grouped
+    assert grouped.n_units == 30
+
+
 def test_a_card_without_says_nothing_of_it() -> None:
     assert "novelty" not in make_card().to_dict()
     assert list_entries(None) == {}
@@ -54,6 +63,7 @@ def test_a_card_without_says_nothing_of_it() -> None:
         ({"limit": "1"}, "'novelty.limit' must be a finite number"),
         ({"false_alarms": 1.0}, r"'novelty.false_alarms' must be in \(0, 1\)"),
         ({"n_val": 0}, "'novelty.n_val' must be a whole number from 1"),
+        ({"n_val_groups": 100}, r"'novelty.n_val_groups' must be a whole number from 1 to 99"),
         ({"n_values": 2048}, "'novelty' must be at most 100000 bytes of numbers"),
         ({"more": 1}, "'novelty.more' is unknown"),
     ],
