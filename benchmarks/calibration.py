@@ -89,6 +89,7 @@ def plan_run(case: Case, data: Path, epochs: int) -> RunPlan:
         note="Benchmark run; not for use on patients.",
         command="python -m benchmarks.calibration",
         cache_features="on",
+        novelty=False,
     )
 
 

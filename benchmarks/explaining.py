@@ -94,7 +94,13 @@ def train(data: Path, folder: Path, backbone: str, epochs: int, weights: str | N
     settings = TrainSettings(
         backbone=backbone, epochs=epochs, learning_rate=RATES.get(backbone), alpha=16.0, seed=SEED
     )
-    plan = RunPlan(data=str(data), settings=settings, name=f"phantoms-{backbone}", weights=weights)
+    plan = RunPlan(
+        data=str(data),
+        settings=settings,
+        name=f"phantoms-{backbone}",
+        weights=weights,
+        novelty=False,
+    )
     place = RunFolder(folder)
     if not place.report.is_file():
         start_run(plan, folder, cache=default_cache(), progress=show_line)

@@ -255,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             weights=options.weights,
             cache_features="on",
             feature_cache_gb=5.0,
+            novelty=False,
         )
         result = summarise(plan, *measure(plan, folder, options.steps))
     result["notes"] = describe_load(load, os.getloadavg()[0])

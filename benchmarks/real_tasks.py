@@ -132,6 +132,7 @@ def main() -> None:
         name=NAME,
         note="Benchmark run; not for use on patients.",
         command=f"python -m benchmarks.real_tasks --data {arguments.data}",
+        novelty=False,
     )
     keep_large_blocks()
     for runs in all_runs:

@@ -107,7 +107,6 @@ def train_task(arm: Arm, task: TaskData, data: Path, runs: Path, n_train: int) -
             seed=SEED,
         ),
         name=task.name,
-        novelty=True,
     )
     with time_novelty() as seconds:
         started = time.perf_counter()

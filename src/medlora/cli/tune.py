@@ -112,7 +112,6 @@ def tune_task(
             note=note,
             command=quote_command(),
             cache_features=cache_features,  # type: ignore[arg-type]
-            novelty=True,
         )
         plan = TunePlan(
             run=run,

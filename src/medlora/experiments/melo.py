@@ -215,6 +215,7 @@ def run_melo(
             command="medlora reproduce melo",
             # Drawing them takes as long as a quick run's training.
             heat_maps=not plan.quick,
+            novelty=False,
         )
         for number, runs in enumerate(_list_runs(plan, task, folder)):
             progress(task.name, number, len(plan.methods))

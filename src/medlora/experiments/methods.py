@@ -147,6 +147,7 @@ def run_methods(
         # The manifest of the splits has the groups under the name of patients.
         note="A run of a comparison of methods.",
         command=plan.command,
+        novelty=False,
     )
     for number, runs in enumerate(list_runs(plan, folder)):
         progress("methods", number, len(plan.methods))

@@ -296,6 +296,7 @@ def plan_run(plan: Vgg16Plan) -> RunPlan:
         name="vgg16-lora",
         note=_NOTE,
         command="medlora reproduce vgg16-lora",
+        novelty=False,
     )
 
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import DataError, MedLoRAError, SettingsError, StorageError
 from medlora.progress import Progress, silent
-from medlora.runs.finishing import RunResult
+from medlora.runs.results import RunResult
 from medlora.runs.training import resume_run, start_run
 from medlora.train.loop import never
 from medlora.tune.plan import TuneFolder, TunePlan

@@ -17,7 +17,9 @@ ARM = Arm(settings=SETTINGS, rates=(1e-5, 1e-2), try_epochs=1, seeds=(0, 1))
 
 @pytest.fixture(scope="module")
 def plan(images: Path) -> RunPlan:
-    return RunPlan(data=str(images), settings=SETTINGS, name="tiny", weights="random")
+    return RunPlan(
+        data=str(images), settings=SETTINGS, name="tiny", weights="random", novelty=False
+    )
 
 
 @pytest.fixture(scope="module")
