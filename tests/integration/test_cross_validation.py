@@ -64,7 +64,7 @@ def write_patients(folder, n_patients=8, n_test=2):
 def plain_pages():
     """Each fold's run draws no figures: half of its time, and tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medlora.runs.finishing.write_report", write_title)
+        patch.setattr("medlora.runs.results.write_report", write_title)
         yield
 
 

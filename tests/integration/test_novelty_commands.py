@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from medlora.data.cache import NoCache
+from medlora.data.table import read_table
 from medlora.runs.folds import start_folds
 from medlora.runs.novelty import spread_rows
 from medlora.runs.opened import open_task
@@ -23,6 +24,7 @@ from run_samples import (
     run_command,
     train,
     write_images,
+    write_manifest,
     write_title,
 )
 
@@ -112,6 +114,37 @@ def test_a_bank_says_the_same(command, kept, strange, tmp_path) -> None:
     assert float(other["novelty"]) == pytest.approx(float(one["novelty"]), rel=1e-2)
 
 
+def test_a_run_tells_its_share_of_them_and_what_abstaining_does(kept) -> None:
+    found = json.loads((kept / "evaluation.json").read_text())["novelty"]
+    counts = load_task(kept / "task.safetensors").card.data["n_images"]
+    assert found["validation"] == {"n_images": counts["val"], "n_unlike": 0}
+    scored = found["scored"]
+    assert scored["n_images"] == counts["test"]
+    assert scored["share"]["value"] == pytest.approx(scored["n_unlike"] / counts["test"])
+    assert 0 <= scored["share"]["low"] <= scored["share"]["high"] < 1
+    assert scored["abstaining"]["n_abstained"] == scored["n_unlike"]
+    novelty = load_task(kept / "task.safetensors").card.novelty
+    assert found["promised"]["false_alarms"] == novelty.false_alarms < found["promised"]["most"]
+    assert 'id="novelty"' in (kept / "report.html").read_text()
+    assert 'id="verdict"' in (kept / "report.html").read_text()
+
+
+def test_images_of_one_patient_count_as_one(many, tmp_path) -> None:
+    table = read_table(many)
+    manifest = tmp_path / "manifest.csv"
+    rows = [
+        {"path": str(many / place), "label": label, "patient": f"{number // 4}"}
+        for number, (place, label) in enumerate(
+            zip(table.locations, np.array(table.classes)[table.labels], strict=True)
+        )
+    ]
+    write_manifest(manifest, rows)
+    result = train(manifest, tmp_path / "run", epochs=1, method="linear", novelty=True)
+    card = load_task(result.task).card
+    assert card.novelty.n_val == 4 * card.novelty.n_val_groups == card.data["n_images"]["val"]
+    assert card.novelty.false_alarms == pytest.approx(1 / (card.novelty.n_val_groups + 1))
+
+
 def test_evaluation_counts_them(command, kept, many, tmp_path, capsys) -> None:
     scores, table = tmp_path / "scores.json", tmp_path / "answers.csv"
     task, split = kept / "task.safetensors", kept / "split.csv"
@@ -121,6 +154,9 @@ def test_evaluation_counts_them(command, kept, many, tmp_path, capsys) -> None:
     assert found["n_unlike"] == sum(float(row["novelty"]) > 1 for row in rows)
     assert found["share"] == pytest.approx(found["n_unlike"] / len(rows))
     assert f"{UNLIKE}: {found['n_unlike']} of {len(rows)}" in capsys.readouterr().out
+    told = json.loads((kept / "evaluation.json").read_text())["novelty"]
+    assert found["n_unlike"] == told["scored"]["n_unlike"]
+    assert found["most_false_alarms"] == told["promised"]["most"]
 
 
 def test_a_task_that_keeps_nothing_says_so(command, trained, images, tmp_path, capsys) -> None:
@@ -147,7 +183,8 @@ def test_show_names_what_is_kept(command, kept, capsys) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     novelty = load_task(kept / "task.safetensors").card.novelty
     assert f"novelty where {novelty.n_train} training images lie" in shown
-    assert f"{novelty.false_alarms:.1%} false alarms, by {novelty.n_val} other images" in shown
+    assert f"{novelty.false_alarms:.1%} false alarms on average" in shown
+    assert f"with 95 % confidence, by {novelty.n_val} other images" in shown
 
 
 def test_renaming_moving_and_verifying_a_task_keep_them(command, kept, tmp_path) -> None:
@@ -193,7 +230,7 @@ def test_too_few_images_are_told_in_a_warning(tmp_path) -> None:
 
 
 def test_a_refit_takes_its_limit_from_the_folds(many, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("medlora.runs.finishing.write_report", write_title)
+    monkeypatch.setattr("medlora.runs.results.write_report", write_title)
     plan = make_plan(many, epochs=1, method="linear", novelty=True)
     folder = tmp_path / "run"
     result = start_folds(plan, folder, n_folds=3, refit=True, cache=NoCache())

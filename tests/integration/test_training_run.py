@@ -26,6 +26,7 @@ def resume(folder, **arguments):
 
 def test_a_run_leaves_all_its_files(trained, images) -> None:
     assert {path.name for path in trained.iterdir()} == {
+        "audit.json",
         "checkpoint.pt",
         "evaluation.json",
         "history.json",

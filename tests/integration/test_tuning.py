@@ -40,7 +40,7 @@ def write_title(folder, content):
 
 @pytest.fixture(autouse=True)
 def plain_pages(monkeypatch):
-    monkeypatch.setattr("medlora.runs.finishing.write_report", write_title)
+    monkeypatch.setattr("medlora.runs.results.write_report", write_title)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def data(tmp_path_factory):
 
 def search(data, folder, space=GRID, *, sampler="grid", n_trials=4, should_stop=None, **changes):
     searched = read_space(space, "space.yaml")
-    run = RunPlan(str(data), searched.base, "tiny", weights="random")
+    run = RunPlan(str(data), searched.base, "tiny", weights="random", novelty=False)
     plan = TunePlan(run, searched, sampler, n_trials=n_trials, **changes)
     return run_search(
         plan, TuneFolder(folder), cache=NoCache(), should_stop=should_stop or (lambda: False)
@@ -156,7 +156,7 @@ def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatc
     assert states == ["complete"] * 5 + ["pruned", "complete"]
     assert result.results.best.index == 6
     monkeypatch.undo()
-    monkeypatch.setattr("medlora.runs.finishing.write_report", write_title)
+    monkeypatch.setattr("medlora.runs.results.write_report", write_title)
     space = HELD | {"optimizer": "sgd", "epochs": 3, "learning_rate": [0.001, 1e5]}
     result = search(data, tmp_path / "faulty", space, pruner="none")
     complete, failed = result.results.trials

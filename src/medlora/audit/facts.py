@@ -24,6 +24,8 @@ FACT_NAMES: Final = (
     "burnt-in text",
 )
 """What `measure_facts` measures, in its order."""
+FILE_FACT_NAMES: Final = FACT_NAMES[:8]
+"""Those of them that are known before an image is decoded: what `read_file_facts` reads."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "MPO")
 _MODES: Final = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F")
@@ -54,7 +56,7 @@ def measure_facts(
         shapes near the image's edge that look like letters.
     """
     height, width = grey.shape
-    file_format, mode, compression = _read_header(content)
+    _, file_format, mode, compression = _read_header(content)
     border, border_level = measure_border(grey)
     return np.array(
         [
@@ -72,6 +74,39 @@ def measure_facts(
             float(grey.std()),
             count_letters(grey),
         ]
+    )
+
+
+def read_file_facts(content: bytes) -> npt.NDArray[np.float64]:
+    """What a file tells without being decoded.
+
+    Args:
+        content: The encoded image.
+
+    Returns:
+        (fact,) in the order of `FILE_FACT_NAMES`; 0 for all but the file's size where its format
+        is not one that names them in its header.
+
+    Example:
+        >>> stream = io.BytesIO()
+        >>> Image.new("L", (20, 10)).save(stream, format="PNG")
+        >>> read_file_facts(stream.getvalue())[1:5].tolist()
+        [20.0, 10.0, 2.0, 2.0]
+    """
+    (width, height), file_format, mode, compression = _read_header(content)
+    n_pixels = width * height
+    return np.array(
+        [
+            len(content),
+            width,
+            height,
+            width / height if height else 0,
+            file_format,
+            10 * mode,
+            compression,
+            len(content) / n_pixels if n_pixels else 0,
+        ],
+        dtype=np.float64,
     )
 
 
@@ -141,8 +176,8 @@ def count_letters(grey: npt.NDArray[np.uint8]) -> float:
     return float(n_letters)
 
 
-def _read_header(content: bytes) -> tuple[int, int, float]:
-    """Numbers of the format and mode, and the mean of a JPEG's first quantisation table."""
+def _read_header(content: bytes) -> tuple[tuple[int, int], int, int, float]:
+    """Width and height, numbers of format and mode, mean of a JPEG's first quantisation table."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             file_format = 1 + _FORMATS.index(image.format) if image.format in _FORMATS else 0
@@ -150,7 +185,7 @@ def _read_header(content: bytes) -> tuple[int, int, float]:
             compression = 0.0
             if isinstance(image, JpegImagePlugin.JpegImageFile) and image.quantization:
                 compression = float(np.mean(image.quantization[min(image.quantization)]))
-            return file_format, mode, compression
-    # The image has been decoded already, by readers that know more formats than Pillow.
+            return image.size, file_format, mode, compression
+    # Other readers know more formats than Pillow.
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return 0, 0, 0.0
+        return (0, 0), 0, 0, 0.0

@@ -7,6 +7,7 @@ import typer
 
 from medlora.cli.terminal import (
     print_folds,
+    print_novelty,
     print_operating_point,
     print_scores,
     print_trust,
@@ -14,8 +15,8 @@ from medlora.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from medlora.runs.finishing import RunResult
     from medlora.runs.folds import FoldsResult
+    from medlora.runs.results import RunResult
 
 EXIT_STOPPED = 130
 
@@ -45,6 +46,7 @@ def show_run(result: "RunResult") -> None:
         print_scores(result.scores.overall.to_dict(), f"All {result.split} images")
         print_operating_point(result.scores.operating_point)
         print_trust(result.scores.to_dict())
+        _show_novelty(result)
         if result.scores.unseen is not None:
             print_scores(
                 result.scores.unseen.to_dict(), f"{result.split} images not seen in training"
@@ -53,6 +55,15 @@ def show_run(result: "RunResult") -> None:
         typer.echo(f"task file  {result.task} ({result.task.stat().st_size / 1e6:.2f} MB)")
     if result.report is not None:
         typer.echo(f"report     {result.report}")
+
+
+def _show_novelty(result: "RunResult") -> None:
+    if result.novelty is None or "scored" not in result.novelty:
+        return
+    scored, promised = result.novelty["scored"], result.novelty["promised"]
+    counts = {"n_unlike": scored["n_unlike"], "share": scored["share"]["value"]}
+    rates = {"false_alarms": promised["false_alarms"], "most_false_alarms": promised["most"]}
+    print_novelty(counts | rates, scored["n_images"])
 
 
 def show_folds(result: "FoldsResult") -> None:

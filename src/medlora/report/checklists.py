@@ -11,11 +11,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
+from medlora.report import audit_accounts as audit
 from medlora.report import data_accounts as data
 from medlora.report import method_accounts as method
 from medlora.report import result_accounts as results
 from medlora.report.content import ReportContent
 from medlora.report.sections import Section, Table
+from medlora.report.verdict import list_verdict
 
 ChecklistName = Literal["claim", "tripod"]
 FOR_AUTHORS = "For the authors"
@@ -141,8 +143,20 @@ def _tell_limits(content: ReportContent) -> str:
 
 
 def _tell_checks(content: ReportContent) -> str:
-    found = [data.tell_preprocessing(content), data.tell_duplicates(content)]
+    found = [
+        data.tell_preprocessing(content),
+        data.tell_duplicates(content),
+        audit.tell_audit(content),
+    ]
     return " ".join(each for each in found if each)
+
+
+def _tell_size(content: ReportContent) -> str:
+    return " ".join(part for part in (data.tell_sizes(content), audit.tell_power(content)) if part)
+
+
+def _tell_verdict(content: ReportContent) -> str:
+    return " ".join(list_verdict(content))
 
 
 def _tell_building(content: ReportContent) -> str:
@@ -210,7 +224,7 @@ _ACCOUNTS: dict[str, Callable[[ReportContent], str]] = {
     "preprocessing": data.tell_preprocessing,
     "robustness": lambda content: results.tell_section(content, "novelty"),
     "selection": method.tell_selection,
-    "sizes": data.tell_sizes,
+    "sizes": _tell_size,
     "software": method.tell_software,
     "source": data.tell_source,
     "start": method.tell_start,
@@ -219,4 +233,5 @@ _ACCOUNTS: dict[str, Callable[[ReportContent], str]] = {
     "training": method.tell_training,
     "uncertainty": results.tell_uncertainty,
     "use": method.tell_use,
+    "verdict": _tell_verdict,
 }

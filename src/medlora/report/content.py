@@ -13,7 +13,7 @@ from medlora.errors import SettingsError
 from medlora.report.sections import Section, check_sections
 
 _PAGE = ("contents", "key-figures", "figures", "mistakes", "training", "card", "command")
-_SECTIONS = ("data", "method", "limits", "model-card", "claim", "tripod")
+_SECTIONS = ("verdict", "data", "audit", "method", "limits", "model-card", "claim", "tripod")
 OWN_ANCHORS = frozenset([*_PAGE, *_SECTIONS])
 """Addresses on the page of the parts that every report has."""
 
@@ -65,8 +65,8 @@ class ReportContent:
         operating_point: What was asked for and what is reached, as `measure_point` gives it.
         folds: Of a cross-validation, each fold's `Evaluation.to_dict` with `best_epoch`.
         sections: What else there is to show; their order is kept within each place.
-        facts: What is known of the images beyond the card, as `count_files` gives it. Keys that
-            are not there are left out of the page.
+        facts: What is known of the images beyond the card, as `count_files` gives it, and under
+            `audit` what a short audit found. Keys that are not there are left out of the page.
 
     Raises:
         SettingsError: The arrays' shapes do not fit the classes or locations, or two sections have

@@ -4,6 +4,7 @@ Reference:
     Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
+from medlora.report import audit_accounts as audit
 from medlora.report import data_accounts as data
 from medlora.report import method_accounts as method
 from medlora.report import result_accounts as results
@@ -12,6 +13,7 @@ from medlora.report.checklists import FOR_AUTHORS
 from medlora.report.content import ReportContent
 from medlora.report.sections import Block, Entries, Heading, Paragraph, Section, Table
 from medlora.report.tables import arrange_classes, arrange_key_figures
+from medlora.report.verdict import list_verdict
 from medlora.report.wording import clean_text, format_count
 
 _ETHICS = (
@@ -36,7 +38,10 @@ def describe_model(content: ReportContent) -> Section:
         ("Metrics", (Paragraph(_tell_metrics(content)), _tabulate_scores(content))),
         ("Evaluation data", (Paragraph(_tell_evaluation_data(content)),)),
         ("Training data", (Paragraph(_tell_training_data(content)),)),
-        ("Quantitative analyses", (_tabulate_classes(content),)),
+        (
+            "Quantitative analyses",
+            (Paragraph("\n".join(list_verdict(content))), _tabulate_classes(content)),
+        ),
         ("Ethical considerations", (Paragraph(_ETHICS),)),
         ("Caveats and recommendations", (Paragraph("\n".join(results.list_limits(content))),)),
     ):
@@ -117,5 +122,10 @@ def _tell_evaluation_data(content: ReportContent) -> str:
 
 
 def _tell_training_data(content: ReportContent) -> str:
-    parts = [data.tell_source(content), data.tell_counts(content), data.tell_left_out(content)]
+    parts = [
+        data.tell_source(content),
+        data.tell_counts(content),
+        data.tell_left_out(content),
+        audit.tell_audit(content),
+    ]
     return "\n".join(part for part in parts if part) or f"{FOR_AUTHORS}."

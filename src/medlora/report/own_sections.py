@@ -1,9 +1,10 @@
-"""The sections that every run's report has: data card, method, limits, model card, checklists."""
+"""The sections that every run's report has, from its verdict to its checklists."""
 
 from collections.abc import Mapping
 
 from medlora.report import data_accounts as data
 from medlora.report import method_accounts as method
+from medlora.report.audit_accounts import describe_audit
 from medlora.report.cards import read_mapping
 from medlora.report.checklists import describe_checklists
 from medlora.report.content import ReportContent
@@ -11,6 +12,7 @@ from medlora.report.model_card import describe_model
 from medlora.report.result_accounts import list_limits
 from medlora.report.sections import Block, Entries, Items, Section, Table
 from medlora.report.tables import SPLIT_WORDS
+from medlora.report.verdict import describe_verdict
 from medlora.report.wording import clean_text, format_count
 
 
@@ -22,9 +24,11 @@ def list_sections(content: ReportContent) -> tuple[Section, ...]:
     """
     added = content.sections
     return (
-        *(_describe_data(content)),
+        describe_verdict(content),
+        *_describe_data(content),
+        *describe_audit(content),
         *(section for section in added if section.place == "methods"),
-        *(_describe_method(content)),
+        *_describe_method(content),
         *(section for section in added if section.place == "results"),
         *(section for section in added if section.place == "mistakes"),
         _describe_limits(content),

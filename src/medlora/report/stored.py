@@ -14,6 +14,7 @@ import numpy.typing as npt
 from medlora.errors import DataError
 from medlora.report.content import Mistake, ReportContent
 from medlora.report.sections import Block, Picture, Section
+from medlora.report.verdict import list_verdict
 
 FORMAT_VERSION = 1
 _PLAIN = (
@@ -58,6 +59,8 @@ def describe_content(content: ReportContent) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         **{name: _describe_value(getattr(content, name)) for name in _PLAIN},
+        # For other programs: it follows from the rest, and is worked out again from that.
+        "verdict": list_verdict(content),
         "sections": [_describe_section(section) for section in content.sections],
         "mistakes": [
             {

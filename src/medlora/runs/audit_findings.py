@@ -1,5 +1,6 @@
 """The findings of an audit in words, with their figures: no file and no patient is named."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from medlora.audit.findings import Finding, Level, count_words
 from medlora.audit.sources import FROM_NAMES, count_cut
 from medlora.data.table import ImageTable
 from medlora.runs.audit_power import SplitPower
-from medlora.runs.audit_shortcuts import ALL_FACTS
+from medlora.runs.audit_shortcuts import ALL_FACTS, Shortcut
 
 if TYPE_CHECKING:
     from medlora.runs.auditing import Audit
@@ -34,7 +35,7 @@ def list_findings(audit: "Audit") -> tuple[Finding, ...]:
         *judge_splits(audit.table),
         *_judge_leaks(audit),
         *_judge_groups(audit),
-        *_judge_shortcuts(audit),
+        *judge_shortcuts(audit.shortcuts, audit.table.classes),
         *_judge_labels(audit),
         *_judge_sources(audit),
         *_judge_drift(audit),
@@ -171,17 +172,21 @@ def _judge_groups(audit: "Audit") -> list[Finding]:
     return found
 
 
-def _judge_shortcuts(audit: "Audit") -> list[Finding]:
-    if audit.shortcuts is None:
+def judge_shortcuts(shortcuts: Sequence[Shortcut] | None, classes: Sequence[str]) -> list[Finding]:
+    """What the label can be told from that has nothing to do with the diagnosis.
+
+    Args:
+        shortcuts: As they were measured; None where there are too few images.
+        classes: Names of the classes.
+    """
+    if shortcuts is None:
         return [Finding("shortcuts", "notes", "There are too few images to look for shortcuts.")]
     found = []
-    for own in audit.shortcuts:
+    for own in shortcuts:
         if own.is_suspicious and own.low is not None and own.high is not None:
             what = "the facts of the files" if own.fact == ALL_FACTS else own.fact
-            best = audit.table.classes[own.best_class]
-            clearest = (
-                f", {best} best ({own.best_auroc:.2f})" if len(audit.table.classes) > 2 else ""
-            )
+            best = classes[own.best_class]
+            clearest = f", {best} best ({own.best_auroc:.2f})" if len(classes) > 2 else ""
             found.append(
                 Finding(
                     "shortcuts",

@@ -1,22 +1,27 @@
 """How well the label can be told from facts about the files, with intervals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from medlora.audit.facts import FACT_NAMES
+from medlora.audit.labels import N_FOLDS
 from medlora.audit.shortcuts import predict_from_facts, select_varying
 from medlora.compare.auroc import estimate_variance, logit_interval, trace_auroc
-from medlora.errors import UndefinedMetricError
+from medlora.data.folds import assign_folds
+from medlora.data.table import ImageTable
+from medlora.errors import SettingsError, UndefinedMetricError
 from medlora.progress import Progress, silent
 
 ALL_FACTS: Final = "all together"
 # From where on a fact is worth a warning: the AUROC, and the lower end of its interval.
 MIN_AUROC: Final = 0.65
 MIN_LOW: Final = 0.6
+MIN_IMAGES: Final = 20
+"""Fewer images than these are not enough for what takes a model: labels, shortcuts, drift."""
 _CONFIDENCE: Final = 0.95
 
 
@@ -44,6 +49,26 @@ class Shortcut:
     def is_suspicious(self) -> bool:
         """Whether a reader should be warned of it."""
         return self.auroc >= MIN_AUROC and self.low is not None and self.low >= MIN_LOW
+
+
+def fold_images(
+    table: ImageTable, group_numbers: npt.NDArray[np.int64], seed: int
+) -> npt.NDArray[np.int64] | None:
+    """Folds that cut no group; None where there are too few images for them.
+
+    Args:
+        table: The images.
+        group_numbers: (image,) images that belong together have one number.
+        seed: Decides between folds that are equally good.
+    """
+    if table.n_images < MIN_IMAGES or int(group_numbers.max()) + 1 < MIN_IMAGES:
+        return None
+    grouped = replace(table, patients=tuple(str(number) for number in group_numbers))
+    try:
+        return assign_folds(grouped, [""] * table.n_images, N_FOLDS, seed=seed)
+    except SettingsError:
+        # The groups are too large to be shared out: there is nothing to cross-validate on.
+        return None
 
 
 def measure_shortcuts(
@@ -98,6 +123,8 @@ def _score(
     traced = trace_auroc(answers, targets, numbers)
     variance = estimate_variance(traced.images, numbers)
     interval = logit_interval(traced.value, variance, _CONFIDENCE)
+    if traced.value == 1:
+        interval = _bound_separation(targets, numbers)
     single: dict[int, float] = {}
     for column in range(targets.shape[1]):
         part = slice(column, column + 1)
@@ -108,3 +135,16 @@ def _score(
     best = max(single, key=lambda column: single[column])
     low, high = interval or (None, None)
     return Shortcut(name, traced.value, low, high, best, single[best])
+
+
+def _bound_separation(
+    targets: npt.NDArray[np.bool_], group_numbers: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """The interval where no image lies on the wrong side, which has no variance.
+
+    Of m independent images of the rarest class, all lie above the others with a chance of at most
+    the AUROC to the power of m.
+    """
+    sides = [group_numbers[own] for column in targets.T for own in (column, ~column)]
+    fewest = min(len(np.unique(own)) for own in sides if len(own))
+    return ((1 - _CONFIDENCE) / 2) ** (1 / fewest), 1.0

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,26 +20,22 @@ from medlora.audit.duplicates import (
 )
 from medlora.audit.facts import FACT_NAMES
 from medlora.audit.findings import Finding
-from medlora.audit.labels import N_FOLDS, LabelIssue, find_label_issues, predict_out_of_fold
+from medlora.audit.labels import LabelIssue, find_label_issues, predict_out_of_fold
 from medlora.audit.neighbours import shorten_features
 from medlora.audit.sources import SourceClustering, list_candidates, measure_clustering
 from medlora.backbones.weights import Backbone
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.folds import assign_folds
 from medlora.data.rows import read_rows
 from medlora.data.source import split_frame
 from medlora.data.split import SPLITS, group_rows
 from medlora.data.table import ImageTable, read_table
-from medlora.errors import SettingsError, UnreadableImageError
+from medlora.errors import UnreadableImageError
 from medlora.progress import Progress, silent
 from medlora.runs.audit_findings import list_findings
 from medlora.runs.audit_power import SplitPower, measure_power
 from medlora.runs.audit_reading import ReadImages, extract_features, read_images
-from medlora.runs.audit_shortcuts import Shortcut, measure_shortcuts
+from medlora.runs.audit_shortcuts import Shortcut, fold_images, measure_shortcuts
 from medlora.task.precision import Precision
-
-MIN_IMAGES: Final = 20
-"""Fewer images than these are not enough for what takes a model: labels, shortcuts, drift."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +138,7 @@ def audit_data(
         clusterings = _measure_sources(table, columns, features, strata, pairs, seed)
     sources = [columns[own.column] for own in clusterings if own.is_source]
     group_numbers = _link_images(table, pairs, sources)
-    folds = _fold(table, group_numbers, seed)
+    folds = fold_images(table, group_numbers, seed)
     audit = Audit(
         table=table,
         group_by=group_by,
@@ -216,20 +211,6 @@ def _link_images(
     for values in sources:
         numbers = group_rows([value or None for value in values], [str(own) for own in numbers])
     return numbers
-
-
-def _fold(
-    table: ImageTable, group_numbers: npt.NDArray[np.int64], seed: int
-) -> npt.NDArray[np.int64] | None:
-    """Folds that cut no group; None where there are too few images for them."""
-    if table.n_images < MIN_IMAGES or int(group_numbers.max()) + 1 < MIN_IMAGES:
-        return None
-    grouped = replace(table, patients=tuple(str(number) for number in group_numbers))
-    try:
-        return assign_folds(grouped, [""] * table.n_images, N_FOLDS, seed=seed)
-    except SettingsError:
-        # The groups are too large to be shared out: there is nothing to cross-validate on.
-        return None
 
 
 def _stratify(table: ImageTable) -> npt.NDArray[np.int64]:

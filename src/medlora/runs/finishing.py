@@ -1,8 +1,7 @@
 """The end of a run: thresholds, warnings, the task file, the scores and the report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,58 +12,26 @@ from medlora.evaluate.evaluation import Evaluation
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.thresholds import choose_thresholds
-from medlora.report.content import ReportContent
-from medlora.report.sections import Section
-from medlora.report.trust import arrange_chosen_point, arrange_trust
 from medlora.runs.calibration import Trust, describe_calibration, settle_trust
-from medlora.runs.folder import write_json
-from medlora.runs.mistake_maps import add_heat_maps
-from medlora.runs.novelty import KeptNovelty, fit_run, spread_rows
+from medlora.runs.folder import read_json
+from medlora.runs.novelty import (
+    KeptNovelty,
+    describe_kept,
+    fit_run,
+    measure_unlike,
+    spread_rows,
+)
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.operating import bound_point
 from medlora.runs.preparing import PreparedData, warn_of_data
 from medlora.runs.refit import Refit
-from medlora.runs.report_files import read_facts, write_report
+from medlora.runs.results import Ended, RunResult, write_results
 from medlora.runs.saving import N_PROBES, describe_task, save_verified
-from medlora.runs.scoring import Scores, format_predictions, pick_mistakes
-from medlora.runs.short_audit import audit_shortly
-from medlora.storage import write_atomically
-from medlora.task.card import TaskCard
+from medlora.runs.scoring import Scores
 from medlora.task.model import TaskModel
 from medlora.task.scaling import scale_head
 from medlora.train import sentinels
 from medlora.train.loop import Outcome
-
-Ended = Literal["finished", "early", "stopped"]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run came to.
-
-    Attributes:
-        ended: `finished`, `early` (patience ran out) or `stopped` (it was asked to).
-        task: The task file; None where no epoch was finished.
-        report: The report; None where the run was stopped.
-        scores: Scores on the test images, or on validation where there are none; None where
-            the run was stopped.
-        split: Which images those are.
-        warnings: What a reader has to know before believing the scores.
-        caching: Whether the frozen part was computed once for each image, and why.
-        calibration: How the logits were scaled, and why.
-        chosen_point: What validation says of the operating point, with intervals; None where
-            none was asked for.
-    """
-
-    ended: Ended
-    task: Path | None
-    report: Path | None
-    scores: Scores | None
-    split: Literal["test", "val"]
-    warnings: tuple[str, ...]
-    caching: str = ""
-    calibration: str = ""
-    chosen_point: Mapping[str, Any] | None = None
 
 
 def finish_run(
@@ -77,7 +44,7 @@ def finish_run(
     """Choose thresholds, save and verify the task file, score it, write the report."""
     table = data.table
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
-    warnings += audit_shortly(data)
+    warnings += read_json(run.folder.audit, "short audit")["sentences"]
     val_rows = table.rows_in("val")
     trust = _calibrate(run, model, data, val_rows)
     warnings += trust.warnings
@@ -114,7 +81,7 @@ def finish_refit(
 ) -> RunResult:
     """Save and verify a task file that was trained on all but the test images, and score it."""
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
-    warnings += audit_shortly(data)
+    warnings += read_json(run.folder.audit, "short audit")["sentences"]
     rows = spread_rows(data.table.rows_in("train"), N_PROBES)
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)
@@ -182,12 +149,17 @@ def _save_and_score(
     test_rows = data.table.rows_in("test")
     if ended == "stopped":
         return result
-    scores = run.score_task(saved, card, data, test_rows) if len(test_rows) else val_scores
+    scores, novelty = val_scores, describe_kept(kept)
+    if len(test_rows):
+        scores = run.score_task(saved, card, data, test_rows)
+        if novelty is not None and kept.measure is not None:
+            novelty["scored"] = measure_unlike(run, saved, card, data, scores, kept.measure)
     if scores is None:
         return result
     warnings = list(dict.fromkeys([*warnings, *scores.warnings]))
-    _write_results(run, data, saved, scores, chosen_by, outcome, card, split, warnings)
-    return replace(result, report=run.folder.report, scores=scores, warnings=tuple(warnings))
+    result = replace(result, scores=scores, warnings=tuple(warnings), novelty=novelty)
+    write_results(run, data, saved, card, result, scores, chosen_by, outcome.history)
+    return replace(result, report=run.folder.report)
 
 
 def _calibrate(
@@ -239,67 +211,3 @@ def _watch_model(
         model.load_tensors(tensors)
         found.append(sentinels.find_idle_adapter(answers[:N_PROBES], without))
     return [warning for warning in found if warning]
-
-
-def _write_results(
-    run: OngoingRun,
-    data: PreparedData,
-    model: TaskModel,
-    scores: Scores,
-    chosen_by: Mapping[str, Evaluation],
-    outcome: Outcome,
-    card: TaskCard,
-    split: Literal["test", "val"],
-    warnings: list[str],
-) -> None:
-    table = data.table
-    write_atomically(run.folder.predictions, format_predictions(table, scores))
-    write_json(
-        run.folder.evaluation,
-        {
-            "task": card.name,
-            "split": split,
-            **scores.to_dict(),
-            "warnings": warnings,
-            **{name: evaluation.to_dict() for name, evaluation in chosen_by.items()},
-        },
-    )
-    mistakes = pick_mistakes(table, scores, data.images)
-    sections = _arrange_sections(card, scores, table.targets[scores.rows])
-    if run.plan.heat_maps:
-        mistakes, maps = add_heat_maps(mistakes, table, scores, data.images, model, card)
-        sections += maps
-    content = ReportContent(
-        title=card.name,
-        card=card.to_dict(),
-        command=run.plan.command,
-        history=outcome.history,
-        evaluation=scores.overall.to_dict(),
-        probabilities=scores.probabilities,
-        targets=table.targets[scores.rows],
-        classes=table.classes,
-        multi_label=table.multi_label,
-        locations=[table.locations[row] for row in scores.rows],
-        evaluation_unseen=scores.unseen.to_dict() if scores.unseen else None,
-        mistakes=mistakes,
-        warnings=warnings,
-        n_skipped=data.n_skipped,
-        split=split,
-        operating_point=scores.operating_point,
-        facts=read_facts(run.folder.split),
-        sections=sections,
-    )
-    write_report(run.folder.path, content)
-
-
-def _arrange_sections(
-    card: TaskCard, scores: Scores, targets: npt.NDArray[np.bool_]
-) -> tuple[Section, ...]:
-    """What the report says of trust; nothing where the scores are about the images that chose."""
-    point = card.training.get("chosen_operating_point")
-    sections = arrange_chosen_point(point if isinstance(point, dict) else None)
-    if scores.trust is None:
-        return sections
-    return sections + arrange_trust(
-        scores.trust.to_dict(), scores.trust.before, targets, multi_label=card.multi_label
-    )

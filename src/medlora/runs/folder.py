@@ -44,7 +44,7 @@ class RunPlan:
         feature_cache_gb: Bound on what is kept of that on disk, in GB.
         heat_maps: Whether the report shows where the evidence for each mistake lies.
         novelty: Whether the task file keeps where the training images lie, so that images unlike
-            them can be told.
+            them can be told; at most 100 kB.
 
     Raises:
         SettingsError: A value is outside its range.
@@ -64,7 +64,7 @@ class RunPlan:
     cache_features: CacheFeatures = "auto"
     feature_cache_gb: float = DEFAULT_CACHE_GB
     heat_maps: bool = True
-    novelty: bool = False
+    novelty: bool = True
 
     def __post_init__(self) -> None:
         """Check what is not checked elsewhere."""
@@ -93,7 +93,8 @@ class RunPlan:
         """
         try:
             settings = TrainSettings.from_dict(values["settings"])
-            return cls(**{**values, "settings": settings})
+            # Runs from before there was such a thing go on without it.
+            return cls(**{"novelty": False, **values, "settings": settings})
         except (TypeError, KeyError) as error:
             raise SettingsError(f"The run's plan is not valid: {error}.") from error
 
@@ -113,6 +114,11 @@ class RunFolder:
     def split(self) -> Path:
         """`split.csv`: every image with its split and digest; a manifest of its own."""
         return self.path / "split.csv"
+
+    @property
+    def audit(self) -> Path:
+        """`audit.json`: what the short audit of the images found before training."""
+        return self.path / "audit.json"
 
     @property
     def checkpoint(self) -> Path:

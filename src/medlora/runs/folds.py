@@ -14,12 +14,12 @@ from medlora.data.folds import assign_folds, split_fold
 from medlora.data.table import ImageTable
 from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
-from medlora.runs.finishing import RunResult
 from medlora.runs.fold_scores import ENSEMBLE_NAME, FoldScores, score_folds, write_fold_results
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data
 from medlora.runs.refit import Refit
+from medlora.runs.results import RunResult
 from medlora.runs.training import begin_run, resume_run
 from medlora.train.loop import never
 

@@ -28,6 +28,7 @@ from medlora.task.heading import read_heading
 ReportFormat = Literal["html", "md", "card", "checklists"]
 
 CONTENT_NAME = "report.json"
+AUDIT_NAME = "audit.json"
 NAMES: dict[ReportFormat, str] = {
     "html": "report.html",
     "md": "report.md",
@@ -152,7 +153,7 @@ def _gather_content(folder: Path) -> ReportContent:
             n_skipped=int(record["n_skipped"]),
             split=str(scores["split"]),
             operating_point=scores.get("operating_point"),
-            facts=read_facts(folder / "split.csv"),
+            facts=read_facts(folder),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -161,16 +162,24 @@ def _gather_content(folder: Path) -> ReportContent:
         ) from error
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """What can be counted in a run's `split.csv`; see `medlora.report.facts.count_files`.
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What is known of a run's images beyond the task's card.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        What can be counted in its `split.csv`, see `medlora.report.facts.count_files`, and under
+        `audit` what its short audit found; nothing there of runs of versions without one.
 
     Raises:
-        DataError: The file is not what a run writes.
+        DataError: A file is not what a run writes.
         StorageError: It cannot be read.
     """
+    path = folder / "split.csv"
     rows = _read_table(path)
     try:
-        return count_files(
+        facts = count_files(
             [
                 ListedImage(
                     row["split"],
@@ -183,6 +192,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         )
     except KeyError as error:
         raise DataError(f"{path} has no column {error}. Train the run again.") from error
+    audit = folder / AUDIT_NAME
+    return facts | {"audit": _read_json(audit)} if audit.is_file() else facts
 
 
 def read_answers(path: Path, classes: Sequence[str], *, multi_label: bool) -> Answers:

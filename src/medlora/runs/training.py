@@ -13,11 +13,13 @@ from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.calibration import check_coverage
 from medlora.runs.components import fit_components
-from medlora.runs.finishing import RunResult, finish_refit, finish_run
+from medlora.runs.finishing import finish_refit, finish_run
 from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data, shuffle_labels
 from medlora.runs.refit import Refit
+from medlora.runs.results import RunResult
+from medlora.runs.short_audit import keep_audit
 from medlora.runs.versions import list_versions
 from medlora.task.model import TaskModel
 from medlora.train.checkpoint import CheckpointFile, CheckpointStore
@@ -216,7 +218,9 @@ def fit_model(
 def _train(
     run: OngoingRun, data: PreparedData, refit: Refit | None, should_stop: Callable[[], bool]
 ) -> RunResult:
-    """Train, and finish as far as the run got."""
+    """Audit the images, train, and finish as far as the run got."""
+    if run.fabric.is_global_zero:
+        keep_audit(run.folder.audit, data, seed=run.settings.seed)
     learnt = shuffle_labels(data, run.settings.seed) if run.plan.shuffle_labels else data
     model, outcome = fit_model(
         run,

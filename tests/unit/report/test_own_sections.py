@@ -77,6 +77,7 @@ def test_sections_of_others_stand_between_a_reports_own(
     sections = tuple(Section(s.title, f"own-{s.anchor}", place=s.place) for s in sections)
     found = list_sections(content_maker(sections=sections))
     assert [section.anchor for section in found] == [
+        "verdict",
         "data",
         "own-methods",
         "method",
@@ -152,7 +153,7 @@ def test_the_method_tells_of_calibration_and_prediction_sets(
 
 def test_without_a_card_nothing_is_made_up(label_content: ReportContent) -> None:
     anchors = [section.anchor for section in list_sections(label_content)]
-    assert anchors == ["limits", "model-card", "claim", "tripod"]
+    assert anchors == ["verdict", "limits", "model-card", "claim", "tripod"]
 
 
 def limits(content: ReportContent) -> str:

@@ -24,6 +24,7 @@ def test_every_page_is_well_formed_and_complete(any_page: str) -> None:
     # Without a card there is nothing to be said of data and method.
     before = ["Data", "Method"] if "Data" in headings else []
     assert headings == [
+        "Verdict",
         *before,
         "Key figures",
         "By class",

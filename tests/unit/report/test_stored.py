@@ -12,6 +12,7 @@ from medlora.report.content import ReportContent
 from medlora.report.page import render_report
 from medlora.report.sections import Section
 from medlora.report.stored import Answers, describe_content, read_content
+from medlora.report.verdict import list_verdict
 from tests.unit.report.test_document import every_block
 
 
@@ -47,6 +48,10 @@ def test_folds_and_labels_survive(
         values = json.loads(json.dumps(describe_content(content)))
         found = read_content(values, answers_of(content), "report.json")
         assert render_report(found) == render_report(content)
+
+
+def test_the_verdict_is_kept_for_other_programs(full_content: ReportContent) -> None:
+    assert describe_content(full_content)["verdict"] == list_verdict(full_content)
 
 
 @pytest.mark.parametrize("change", ["version", "missing", "kind", "type", "picture"])

@@ -35,6 +35,12 @@ def test_a_plan_survives_json(plan) -> None:
     assert RunPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
+def test_a_run_from_before_novelty_goes_on_without_it() -> None:
+    values = PLAN.to_dict()
+    assert values.pop("novelty") is True
+    assert RunPlan.from_dict(values).novelty is False
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [({"surprise": 1}, "plan is not valid: .*surprise"), ({"settings": {}}, "not valid")],

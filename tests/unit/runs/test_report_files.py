@@ -77,6 +77,19 @@ def test_a_run_of_an_earlier_version_has_a_report_without_pictures(
     assert '<ol class="mistakes' not in (tmp_path / "report.html").read_text()
 
 
+def test_a_run_from_before_the_short_audit_has_a_report_without_it(
+    copy: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert read_report(trained).facts["audit"]["n_seen"] == {"test": 0, "val": 0}
+    (copy / "report.json").unlink()
+    (copy / "audit.json").unlink()
+    content = read_report(copy)
+    assert "audit" not in content.facts
+    write_formats(tmp_path, content, ("html",))
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="audit"' not in page and 'id="verdict"' in page
+
+
 def test_a_folder_without_answers_is_no_finished_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds no finished run"):
         read_report(tmp_path)
