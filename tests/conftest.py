@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("MEDLORA_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Callable[..., int]:
+    """Runs the command line in this process; gives the exit code."""
+    from run_samples import run_command
+
+    return lambda *arguments: run_command(monkeypatch, *arguments)

@@ -22,7 +22,8 @@ from medlora.train.settings import TrainSettings
 
 BACKBONE = "test_vit"
 CLASSES = ("dark", "light")
-TINY = ("--backbone", BACKBONE, "--weights", "random", "--precision", "fp32")
+FAST = ("--weights", "random", "--precision", "fp32")
+TINY = ("--backbone", BACKBONE, *FAST)
 
 
 def draw_pixels(rng: np.random.Generator, level: int) -> np.ndarray:
@@ -50,6 +51,12 @@ def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def read_answers(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that a command wrote."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def make_plan(data: Path, **changes: Any) -> RunPlan:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medlora.backbones import weights
 from medlora.backbones.connected import create_convolutions, is_convolutional
 from medlora.backbones.weights import Backbone, load_backbone
+from medlora.task.model import TaskModel
 
 SIDE = 64
 # timm's own models, at a small input. Those that would take most of the time are narrower:
@@ -27,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": NARROW_SWIN,
     "swinv2_tiny_window8_256": NARROW_SWIN,
 }
+each_family = pytest.mark.parametrize("name", SETTINGS)
 # Networks that a family's tests need beside its smallest one.
 MORE_SETTINGS: dict[str, dict[str, Any]] = {
     "vgg16": {"mlp_ratio": 0.01},
@@ -60,3 +62,16 @@ def draw_backbone(name: str) -> Backbone:
         patch.setattr(weights, "create_architecture", create_small)
         backbone = load_backbone(name, "random", seed=1)
     return replace(backbone, preprocessing=replace(backbone.preprocessing, size=(SIDE, SIDE)))
+
+
+def randomise(model: TaskModel) -> TaskModel:
+    """Move what is trained, as training would, so that an adapter does something."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.named_trainable().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model
+
+
+def draw_images() -> Tensor:
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.spec import find_memory_format
@@ -13,10 +13,16 @@ from medlora.task.card import BackboneReference, TaskCard
 from medlora.task.file import Task, pack_task, unpack_task
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
 from medlora.task.opening import build_model
-from tests.contract.family_samples import SETTINGS, SIDE, create_small, draw_backbone
+from tests.contract.family_samples import (
+    SETTINGS,
+    create_small,
+    draw_backbone,
+    draw_images,
+    each_family,
+    randomise,
+)
 
 DTYPES = [torch.float32, torch.bfloat16]
-each_family = pytest.mark.parametrize("name", SETTINGS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 BATCH_NORMALISED = ("resnet18", "densenet121", "tf_efficientnet_lite0")
 
@@ -40,18 +46,6 @@ def make_model(
         dtype=dtype,
         trained=trained,
     )
-
-
-def randomise(model: TaskModel) -> TaskModel:
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.named_trainable().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return model
-
-
-def draw_images() -> Tensor:
-    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
 
 
 def is_untouched(name: str) -> bool:

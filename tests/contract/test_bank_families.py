@@ -12,7 +12,7 @@ from medlora.backbones.spec import find_chain
 from medlora.bank.bank import TaskBank
 from medlora.task.file import Task
 from medlora.task.model import find_normalisations
-from tests.contract.family_samples import SETTINGS, draw_backbone
+from tests.contract.family_samples import draw_backbone, each_family
 
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 OTHER_TARGETS = {
@@ -25,7 +25,6 @@ OTHER_TARGETS = {
     "swin_tiny_patch4_window7_224": "attention",
     "swinv2_tiny_window8_256": "mlp",
 }
-each_family = pytest.mark.parametrize("name", SETTINGS)
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCES, ids=["fp32", "bf16"])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.spec import find_memory_format
@@ -11,7 +11,7 @@ from medlora.task.card import BackboneReference, TaskCard
 from medlora.task.file import Task, pack_task, unpack_task
 from medlora.task.model import TaskModel, plan_adapter
 from medlora.task.opening import build_model
-from tests.contract.family_samples import SIDE, create_small, draw_backbone
+from tests.contract.family_samples import create_small, draw_backbone, draw_images, randomise
 
 CASES = {
     ("vgg16", "conv"): 13,
@@ -33,18 +33,6 @@ def make_model(name: str, target: str) -> TaskModel:
     adapter = plan_adapter(backbone, rank=2, alpha=1.0, targets=[target])
     torch.manual_seed(2)
     return TaskModel(backbone, 3, method="lora", adapter=adapter)
-
-
-def randomise(model: TaskModel) -> TaskModel:
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.named_trainable().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return model
-
-
-def draw_images() -> Tensor:
-    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
 
 
 @each_case

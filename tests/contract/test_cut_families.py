@@ -10,9 +10,8 @@ from medlora.backbones.cutting import BEHIND, NetworkCut
 from medlora.backbones.spec import find_chain
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
-from tests.contract.family_samples import SETTINGS, SIDE, draw_backbone
+from tests.contract.family_samples import SIDE, draw_backbone, each_family
 
-each_family = pytest.mark.parametrize("name", SETTINGS)
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 
 

@@ -1,7 +1,6 @@
 """What every family owes to the score of novelty: one pass, and one score however it is asked."""
 
 import numpy as np
-import pytest
 import torch
 
 from bank_samples import draw_pictures, make_task
@@ -9,10 +8,8 @@ from medlora.backbones.observing import choose_place
 from medlora.bank.bank import TaskBank
 from medlora.task.model import TaskModel, plan_adapter
 from novelty_samples import keep_novelty, score_apart
-from tests.contract.family_samples import SETTINGS, SIDE, draw_backbone
+from tests.contract.family_samples import SIDE, draw_backbone, each_family
 from tests.contract.test_bank_families import OTHER_TARGETS
-
-each_family = pytest.mark.parametrize("name", SETTINGS)
 
 
 @each_family

@@ -1,7 +1,5 @@
 """Runs whose logits are scaled after training, and tasks that are calibrated anew."""
 
-import csv
-import io
 import json
 
 import numpy as np
@@ -15,23 +13,18 @@ from medlora.runs.training import resume_run
 from medlora.task.file import load_task
 from medlora.task.scaling import rescale_tensors
 from run_samples import (
+    FAST,
     TINY,
     assert_same_tensors,
     make_plan,
+    read_answers,
     read_tensors,
-    run_command,
     train,
     write_images,
     write_manifest,
 )
 
-FAST = ("--weights", "random", "--precision", "fp32")
 HEAD = ("head.weight", "head.bias")
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +262,6 @@ def test_labels_are_scaled_one_by_one_and_left_open_one_by_one(command, many, tm
     assert scores["abstaining"]["n_answers"] == 2 * scores["all"]["n_images"]
     out = tmp_path / "answers.csv"
     assert command("predict", task, many / "light", *FAST, "--csv", out) == 0
-    answers = list(csv.DictReader(io.StringIO(out.read_text())))
+    answers = read_answers(out)
     # Nothing in the images tells odd from even.
     assert any("odd" in row["undecided"].split("|") for row in answers)

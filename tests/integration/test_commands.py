@@ -14,14 +14,7 @@ import pytest
 from medlora.runs import prediction
 from medlora.task.file import Task, load_task, save_task
 from medlora.task.trust import ConformalRecord
-from run_samples import TINY, draw_pixels, run_command, write_images, write_manifest
-
-FAST = ("--weights", "random", "--precision", "fp32")
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
+from run_samples import FAST, TINY, draw_pixels, read_answers, write_images, write_manifest
 
 
 def test_evaluate_repeats_the_scores_of_the_run(command, trained, tmp_path) -> None:
@@ -175,10 +168,6 @@ def test_a_manifest_of_several_labels_and_patients(command, images, tmp_path) ->
     scores = json.loads(out.read_text())["all"]
     assert (scores["n_images"], scores["n_groups"]) == (28, 14)
     assert command("train", "--resume", run) == 0
-
-
-def read_answers(path):
-    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
 def test_predict_keeps_the_order_and_both_formats_agree(command, trained, images, tmp_path, capsys):

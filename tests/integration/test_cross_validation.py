@@ -1,6 +1,5 @@
 """Cross-validation as a whole: what it leaves, how it goes on, and what it never opens."""
 
-import csv
 import json
 import shutil
 
@@ -20,6 +19,7 @@ from run_samples import (
     assert_same_tensors,
     draw_pixels,
     make_plan,
+    read_answers,
     read_tensors,
     run_command,
     write_images,
@@ -33,11 +33,6 @@ def cross_validate(data, folder, *, n_folds=3, refit=True, should_stop=lambda: F
     return start_folds(
         plan, folder, n_folds=n_folds, refit=refit, cache=NoCache(), should_stop=should_stop
     )
-
-
-def read_answers(folder):
-    with (folder / "out-of-fold.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def read_answers_of_run(folder):
@@ -98,7 +93,7 @@ def test_folds_leave_scores_a_report_an_ensemble_and_a_refit(folded, patients) -
         "report.json",
     }
     table = read_table(patients)
-    answers = read_answers(folded)
+    answers = read_answers(folded / "out-of-fold.csv")
     inside = [row for row in range(table.n_images) if table.splits[row] == "train"]
     assert [row["path"] for row in answers] == [table.locations[row] for row in inside]
     folds_of = {}
@@ -157,7 +152,7 @@ def test_folds_go_on_to_the_same_result(patients, folded, tmp_path, n_steps) -> 
     assert resume_folds(folder, cache=NoCache()).ended == "finished"
     for name in ("fold-0", "fold-2", "refit"):
         assert_same_tensors(read_tensors(folder / name), read_tensors(folded / name))
-    assert read_answers(folder) == read_answers(folded)
+    assert read_answers(folder / "out-of-fold.csv") == read_answers(folded / "out-of-fold.csv")
     assert not list(folder.rglob(".*"))
 
 

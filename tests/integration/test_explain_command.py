@@ -12,9 +12,7 @@ from medlora.runs.opened import open_task
 from medlora.task.file import load_task, save_task
 from medlora.task.trust import ConformalRecord
 from novelty_samples import keep_novelty
-from run_samples import CLASSES, run_command, train
-
-FAST = ("--weights", "random", "--precision", "fp32")
+from run_samples import CLASSES, FAST, run_command, train
 
 
 @pytest.fixture

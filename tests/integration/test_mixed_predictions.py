@@ -1,6 +1,5 @@
 """`medlora predict --tasks`: images of which each asks its own tasks."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +11,8 @@ from PIL import Image
 from bank_samples import answer_apart, make_task
 from medlora.backbones.weights import load_backbone
 from medlora.task.file import Task, save_task
-from run_samples import BACKBONE, run_command, write_images, write_manifest
+from run_samples import BACKBONE, FAST, read_answers, write_images, write_manifest
 
-FAST = ("--weights", "random", "--precision", "fp32")
 BRAIN, CHEST, QUALITY = "brain", "chest", "quality"
 
 
@@ -39,16 +37,6 @@ def folder(tasks: dict[str, Task], tmp_path: Path) -> Path:
 def pictures(tmp_path: Path) -> list[Path]:
     root = write_images(tmp_path / "pictures", n_per_class=3)
     return sorted(root.rglob("*.png"))
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
-
-
-def read_answers(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_each_image_asks_its_own_tasks_in_the_order_of_the_images(

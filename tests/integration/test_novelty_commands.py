@@ -1,6 +1,5 @@
 """Images unlike the training images, from training to every command that answers."""
 
-import csv
 import json
 import shutil
 
@@ -17,9 +16,11 @@ from medlora.runs.training import resume_run
 from medlora.task.file import load_task
 from medlora.task.novelty import list_entries
 from run_samples import (
+    FAST,
     TINY,
     assert_same_tensors,
     make_plan,
+    read_answers,
     read_tensors,
     run_command,
     train,
@@ -28,7 +29,6 @@ from run_samples import (
     write_title,
 )
 
-FAST = ("--weights", "random", "--precision", "fp32")
 UNLIKE = "unlike the training images"
 
 
@@ -48,22 +48,12 @@ def kept(many, tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
-
-
-@pytest.fixture
 def strange(tmp_path):
     """An image of pure noise."""
     path = tmp_path / "strange.png"
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
-
-
-def read_rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_training_keeps_where_the_training_images_lie(kept, many, tmp_path) -> None:
@@ -92,7 +82,7 @@ def test_predictions_say_which_images_are_unlike_them(
     task = kept / "task.safetensors"
     given = ("predict", task, *known, strange, *FAST)
     assert command(*given, "--csv", table, "--json", records) == 0
-    rows, listed = read_rows(table), json.loads(records.read_text())
+    rows, listed = read_answers(table), json.loads(records.read_text())
     assert rows[-1]["abstain"].startswith(UNLIKE)
     assert float(rows[-1]["novelty"]) > 1
     assert listed[-1]["abstain"].startswith(UNLIKE)
@@ -109,7 +99,7 @@ def test_a_bank_says_the_same(command, kept, strange, tmp_path) -> None:
     alone, mixed = tmp_path / "alone.csv", tmp_path / "mixed.csv"
     assert command("predict", kept / "task.safetensors", strange, *FAST, "--csv", alone) == 0
     assert command("predict", "--tasks", tasks, strange, *FAST, "--csv", mixed) == 0
-    (one,), (other,) = read_rows(alone), read_rows(mixed)
+    (one,), (other,) = read_answers(alone), read_answers(mixed)
     assert other["abstain"] == one["abstain"]
     assert float(other["novelty"]) == pytest.approx(float(one["novelty"]), rel=1e-2)
 
@@ -150,7 +140,7 @@ def test_evaluation_counts_them(command, kept, many, tmp_path, capsys) -> None:
     task, split = kept / "task.safetensors", kept / "split.csv"
     assert command("evaluate", task, split, *FAST, "--json", scores, "--csv", table) == 0
     found = json.loads(scores.read_text())["novelty"]
-    rows = read_rows(table)
+    rows = read_answers(table)
     assert found["n_unlike"] == sum(float(row["novelty"]) > 1 for row in rows)
     assert found["share"] == pytest.approx(found["n_unlike"] / len(rows))
     assert f"{UNLIKE}: {found['n_unlike']} of {len(rows)}" in capsys.readouterr().out

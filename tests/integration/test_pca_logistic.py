@@ -17,9 +17,7 @@ from medlora.evaluate.predict import extract_rows, predict_rows
 from medlora.runs.preparing import prepare_data
 from medlora.task.file import load_task
 from medlora.task.opening import build_model
-from run_samples import TINY, assert_same_tensors, read_tensors, run_command, train, write_images
-
-FAST = ("--weights", "random", "--precision", "fp32")
+from run_samples import FAST, TINY, assert_same_tensors, read_tensors, train, write_images
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +30,6 @@ def run(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pca-run") / "run"
     assert train(data, folder, method="pca-logistic").ended == "finished"
     return folder
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
 
 
 def test_the_stored_task_answers_as_the_pipeline_does(run) -> None:

@@ -1,25 +1,12 @@
 """Steps of preparation from training to every later use of the task file."""
 
-import csv
 import json
 
 import pytest
 from PIL import Image
 
 from medlora.task.file import load_task
-from run_samples import TINY, run_command, write_images
-
-FAST = ("--weights", "random", "--precision", "fp32")
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
-
-
-def read_answers(path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
+from run_samples import FAST, TINY, read_answers, write_images
 
 
 def test_a_task_prepares_images_as_in_training_wherever_it_is_used(

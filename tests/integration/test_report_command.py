@@ -2,14 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from run_samples import run_command, train
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
+from run_samples import train
 
 
 def test_all_formats_are_written_and_named(command, trained, tmp_path, capsys) -> None:

@@ -1,6 +1,5 @@
 """Several series of one case as channels, from a manifest to answers."""
 
-import csv
 import json
 
 import numpy as np
@@ -8,15 +7,9 @@ import pytest
 from PIL import Image
 
 from medlora.task.file import load_task
-from run_samples import BACKBONE, TINY, draw_pixels, run_command, write_manifest
+from run_samples import BACKBONE, FAST, TINY, draw_pixels, read_answers, write_manifest
 
-FAST = ("--weights", "random", "--precision", "fp32")
 COLUMNS = ("path_t1", "path_t2")
-
-
-@pytest.fixture
-def command(monkeypatch, own_cache):
-    return lambda *arguments: run_command(monkeypatch, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +35,6 @@ def run(manifest, tmp_path_factory):
     settings = {"channels": COLUMNS, "epochs": 4, "learning_rate": 0.01, "prepare": ("denoise",)}
     assert train(manifest, folder, **settings).ended == "finished"
     return folder
-
-
-def read_answers(path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_the_card_names_the_channels_and_the_backbone_is_the_adapted_one(run) -> None:
@@ -153,8 +141,7 @@ def test_a_run_goes_on_with_the_same_series(command, manifest, run, tmp_path) ->
 
 @pytest.mark.parametrize("n_channels", [1, 4])
 def test_any_number_of_series(command, manifest, tmp_path, n_channels) -> None:
-    with manifest.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_answers(manifest)
     names = [f"series_{number}" for number in range(n_channels)]
     wide = [row | dict.fromkeys(names, row["path_t2"]) for row in rows]
     path = write_manifest(manifest.parent / f"wide_{n_channels}.csv", wide)

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from run_samples import run_command, train, write_images, write_manifest
-
-FAST = ("--weights", "random", "--precision", "fp32")
+from run_samples import FAST, run_command, train, write_images, write_manifest
 
 
 @pytest.fixture(scope="module")

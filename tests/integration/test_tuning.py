@@ -1,6 +1,5 @@
 """Searches as a whole: exhaustive grids, blindness for test images, going on, sharing."""
 
-import csv
 import json
 import os
 import shutil
@@ -22,20 +21,17 @@ from medlora.tune.trial import Trials
 from postgresql_server import run_postgresql
 from run_samples import (
     assert_same_tensors,
+    read_answers,
     read_tensors,
     run_command,
     write_images,
     write_manifest,
+    write_title,
 )
 
 HELD = {"backbone": "test_vit", "precision": "fp32", "epochs": 1, "batch_size": 8}
 GRID = HELD | {"learning_rate": [0.001, 0.02], "rank": [1, 4]}
 DRAWN = HELD | {"learning_rate": {"low": 1e-4, "high": 0.1, "log": True}, "rank": [1, 2, 4]}
-
-
-def write_title(folder, content):
-    """A report in short, by which a run is known to be finished."""
-    (folder / "report.html").write_text(content.title)
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +64,7 @@ def search(data, folder, space=GRID, *, sampler="grid", n_trials=4, should_stop=
 
 
 def read_trials(folder):
-    with (folder / "trials.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_answers(folder / "trials.csv")
     return [{key: row[key] for key in row if key != "seconds"} for row in rows]
 
 
@@ -114,8 +109,7 @@ def test_the_test_split_has_no_part_in_the_choice(data, searched, tmp_path) -> N
 def test_flipped_test_labels_give_the_same_study(data, searched, tmp_path) -> None:
     folder = tmp_path / "data"
     shutil.copytree(data.parent, folder)
-    with (folder / "manifest.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_answers(folder / "manifest.csv")
     flipped = {"dark": "light", "light": "dark"}
     for row in rows:
         row["label"] = flipped[row["label"]] if row["split"] == "test" else row["label"]
