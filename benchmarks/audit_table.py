@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_table, say_reached
 
 
 def render_audit_result(result: dict[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _render_costs(costs: dict[str, Any]) -> str:
     aim = field(costs, "aim_seconds")
     verdict = (
         f"{n_far:,} images would take {total / 60:.0f} minutes beyond decoding (aim: under "
-        f"{aim / 60:.0f}, {'reached' if total < aim else 'not reached'}). That is extrapolated: "
+        f"{aim / 60:.0f}, {say_reached(total < aim)}). That is extrapolated: "
         "measured is the time that one core works, and the last column is of "
         f"{field(costs, 'n_cores')} cores that share the work; all pairs of images grow with the "
         "square of their number, the rest with it. The benchmark held "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_span, format_table
 
 
 def render_calibration(result: dict[str, Any]) -> str:
@@ -98,5 +98,4 @@ def _quote(estimate: dict[str, Any], digits: int = 3) -> str:
     value, low, high = (field(estimate, key) for key in ("value", "low", "high"))
     if isinstance(value, str):
         return value
-    bounds = "" if isinstance(low, str) else f" ({low:.{digits}f} to {high:.{digits}f})"
-    return f"{value:.{digits}f}{bounds}"
+    return format_span(value, (low, high), digits)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import ResultError, field, format_table
+from benchmarks.result_fields import ResultError, field, format_span, format_table
 from medlora.experiments.deployment_layout import MIXED, SWITCHED, group_rows
 
 Row = dict[str, Any]
@@ -108,5 +108,4 @@ def _render_rows(rows: list[Row], measured: Row) -> str:
 
 
 def _format_ratio(row: Row) -> str:
-    rounds = field(field(row, "rounds"), "ratio")
-    return f"{field(row, 'ratio'):.3f} ({min(rounds):.3f} to {max(rounds):.3f})"
+    return format_span(field(row, "ratio"), field(field(row, "rounds"), "ratio"))

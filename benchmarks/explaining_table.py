@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_span, format_table, say_reached
 
 _QUANTILE = 1.959964
 
@@ -55,14 +55,13 @@ def render_explaining(result: dict[str, Any]) -> str:
 
 def _format_row(row: dict[str, Any]) -> list[str]:
     n_hits, n_maps = field(row, "n_hits"), field(row, "n_maps")
-    low, high = find_interval(n_hits, n_maps)
     chosen = " (chosen)" if field(row, "is_chosen") else ""
     return [
         field(row, "backbone"),
         field(row, "training"),
         field(row, "method") + chosen,
         f"{n_maps} of {field(row, 'n_lesions')}",
-        f"{n_hits / max(n_maps, 1):.3f} ({low:.2f} to {high:.2f})",
+        format_span(n_hits / max(n_maps, 1), find_interval(n_hits, n_maps), end_digits=2),
         f"{field(row, 'lesion_share'):.3f}",
         f"{field(row, 'share_inside'):.2f}",
         f"{field(row, 'head_correlation'):.2f}",
@@ -71,10 +70,9 @@ def _format_row(row: dict[str, Any]) -> list[str]:
 
 def _judge(row: dict[str, Any], aim: float) -> str:
     share = field(row, "n_hits") / max(field(row, "n_maps"), 1)
-    word = "reached" if share >= aim else "not reached"
     return (
         f"{field(row, 'backbone')}, {field(row, 'method')}: {share:.1%} (aim: at least {aim:.0%}, "
-        f"{word})."
+        f"{say_reached(share >= aim)})."
     )
 
 

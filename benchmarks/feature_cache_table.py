@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_table, say_reached
 
 
 def render_feature_cache(result: dict[str, Any]) -> str:
@@ -50,11 +50,7 @@ def render_feature_cache(result: dict[str, Any]) -> str:
     allowed, wanted = field(aims, "of_forward_pass"), field(aims, "times_less_than_plain")
     verdict = (
         f"The run takes {run / forward:.2f} times one pass (aim: at most {allowed:g}, "
-        f"{_judge(run / forward <= allowed)}), and {plain / run:.1f} times less than training "
-        f"without the cache (aim: at least {wanted:g}, {_judge(plain / run >= wanted)})."
+        f"{say_reached(run / forward <= allowed)}), and {plain / run:.1f} times less than training "
+        f"without the cache (aim: at least {wanted:g}, {say_reached(plain / run >= wanted)})."
     )
     return "\n\n".join([setting, table, verdict, *result.get("notes", [])])
-
-
-def _judge(is_reached: bool) -> str:
-    return "reached" if is_reached else "not reached"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
-from medlora.experiments.melo_layout import COLUMNS, average_estimates, read_column
+from benchmarks.result_fields import field, format_seeds, format_table
+from medlora.experiments.melo_layout import COLUMNS, read_column
 
 NAMES = {"linear": "linear probe", "lora": "adapter", "full": "full fine-tuning"}
 NOTE = (
@@ -41,7 +41,7 @@ def _render_task(task: Row, total: int) -> str:
                 f"{trained:,} ({100 * trained / total:.2f} %)",
                 str(len(own)),
                 *[
-                    _format([read_column(field(row, "metrics"), key) for row in own])
+                    format_seeds([read_column(field(row, "metrics"), key) for row in own])
                     for key in COLUMNS
                 ],
             ]
@@ -53,8 +53,3 @@ def _render_task(task: Row, total: int) -> str:
     not_run = f" Not run yet: {', '.join(missing)}." if missing else ""
     verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}"
     return f"{name}\n\n{table}\n\n{verdict}"
-
-
-def _format(estimates: list[Row]) -> str:
-    mean = average_estimates(estimates)
-    return f"{mean[0]:.3f} ({mean[1]:.2f} to {mean[2]:.2f})" if mean else "undefined"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.result_fields import ResultError, field, format_table
+from benchmarks.result_fields import ResultError, field, format_span, format_table
 
 Row = dict[str, Any]
 
@@ -113,7 +113,7 @@ def _render_ratios(network: Row, sizes: Sequence[int]) -> str:
             [
                 f"{of} to {to}",
                 *(
-                    f"{value:.3f} ({min(repeats):.2f} to {max(repeats):.2f})"
+                    format_span(value, repeats, end_digits=2)
                     for value, repeats in zip(values, rounds, strict=True)
                 ),
                 "–" if aim is None else f"at least {aim:g}",
@@ -198,8 +198,7 @@ def _find_batch(network: Row, name: str, batch_size: int) -> Row:
 
 def _format_speed(batch: Row) -> str:
     speed, repeats = field(batch, "images_per_second"), field(batch, "repeats")
-    digits = 2 if speed < 100 else 0
-    return f"{speed:.{digits}f} ({min(repeats):.{digits}f} to {max(repeats):.{digits}f})"
+    return format_span(speed, repeats, 2 if speed < 100 else 0)
 
 
 def _format_size(n_bytes: float | None) -> str:

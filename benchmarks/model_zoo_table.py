@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_seeds, format_table
 
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "auroc": "AUROC"}
 NOTE = (
@@ -33,16 +33,10 @@ def render_model_zoo(result: Row) -> str:
                 f"{int(field(row, 'task_file_bytes')) / 1e6:.2f} MB",
                 ", ".join(field(row, "counts")),
                 f"{field(row, 'test_images')} ({int(field(row, 'n_images')):,})",
-                *[_format(field(row, "metrics")[key]) for key in MEASURES],
+                *[format_seeds([field(row, "metrics")[key]]) for key in MEASURES],
             ]
         )
     header = ["task", "file", "classes", "scored on", *MEASURES.values()]
     known = dict.fromkeys((row["task"], field(row, "source"), field(row, "limits")) for row in rows)
     limits = [f"- `{task}`: images of {source}. {words}" for task, source, words in known]
     return "\n\n".join([format_table(header, lines), NOTE, "\n".join(limits)])
-
-
-def _format(estimate: Row) -> str:
-    if any(isinstance(estimate[key], str) for key in ("value", "low", "high")):
-        return "undefined"
-    return f"{estimate['value']:.3f} ({estimate['low']:.2f} to {estimate['high']:.2f})"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_span, format_table
 
 Row = dict[str, Any]
 
@@ -43,7 +43,7 @@ def render_sizes(result: Row) -> str:
                 str(field(row, "method")),
                 f"{field(row, 'n_trainable'):,}",
                 f"{field(row, 'n_images'):,}",
-                _format(row),
+                format_span(field(row, "value"), (row["low"], row["high"])),
             ]
             for row in scores
         ]
@@ -51,9 +51,3 @@ def render_sizes(result: Row) -> str:
         parts += [f"Scores on {field(scores[0], 'data')}:", format_table(title, lines)]
     parts.append(f"![Trained parameters and scores by size]({field(result, 'figure')})")
     return "\n\n".join(parts)
-
-
-def _format(row: Row) -> str:
-    if row["low"] is None or row["high"] is None:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"

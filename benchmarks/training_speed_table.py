@@ -3,7 +3,7 @@
 from statistics import median
 from typing import Any
 
-from benchmarks.result_fields import ResultError, field, format_table
+from benchmarks.result_fields import ResultError, field, format_span, format_table
 
 Row = dict[str, Any]
 
@@ -51,10 +51,7 @@ def _render_rows(rows: list[Row]) -> str:
 
 def _format_speed(row: Row) -> str:
     speed = field(row, "images_per_second")
-    digits = 1 if speed < 100 else 0
-    repeats = row.get("repeats") or []
-    span = f" ({min(repeats):.{digits}f} to {max(repeats):.{digits}f})" if repeats else ""
-    return f"{speed:.{digits}f}{span}"
+    return format_span(speed, row.get("repeats") or [], 1 if speed < 100 else 0)
 
 
 def _format_memory(n_bytes: float | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_table, say_reached
 
 _OWN = "own test images called unlike"
 _KINDS = ("modality", "same modality", "photographs", "spoilt")
@@ -70,10 +70,10 @@ def _judge_arm(arm: dict[str, Any], aims: dict[str, float]) -> str:
         )
     lines.append(f"Photographs: {mean(found['photographs']):.3f} on average.")
     aim, average = field(aims, "spoilt"), mean(found["spoilt"])
-    is_reached = "reached" if average >= aim else "not reached"
     kinds = ", ".join(f"{name} {mean(values):.3f}" for name, values in _group_spoilt(arm).items())
     lines.append(
-        f"Spoilt images: {average:.3f} on average (aim: at least {aim:g}, {is_reached}); {kinds}."
+        f"Spoilt images: {average:.3f} on average (aim: at least {aim:g}, "
+        f"{say_reached(average >= aim)}); {kinds}."
     )
     if found["same modality"]:
         lines.append(

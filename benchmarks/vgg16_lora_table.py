@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.result_fields import field, format_table
+from benchmarks.result_fields import field, format_seeds, format_table
 from medlora.experiments.melo_layout import average_estimates
 
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision", "auroc": "AUROC"}
@@ -41,7 +41,7 @@ def _render_part(part: Row) -> str:
         cells = [name, f"{images} ({field(own[0], 'n_images')})"]
         cells += [own[0]["published"]] * has_published
         cells.append(f"{int(field(own[0], 'trainable_parameters')):,}")
-        cells += [_format([field(row, "metrics")[key] for row in own]) for key in MEASURES]
+        cells += [format_seeds([field(row, "metrics")[key] for row in own]) for key in MEASURES]
         cells.append(", ".join(f"{_recall(own, kind)}" for kind in field(own[0], "recalls")))
         lines.append(cells)
     kinds = ", ".join(field(rows[0], "recalls"))
@@ -69,8 +69,8 @@ def _render_grid(grid: Row) -> str:
     ]
     best = field(grid, "best")
     scores = [
-        f"{words}: accuracy {_format([best[key]['overall']['accuracy']])}, AUROC "
-        f"{_format([best[key]['overall']['auroc']])}"
+        f"{words}: accuracy {format_seeds([best[key]['overall']['accuracy']])}, AUROC "
+        f"{format_seeds([best[key]['overall']['auroc']])}"
         for key, words in (("all", "all test images"), ("unseen", "those not in training"))
         if best[key] is not None
     ]
@@ -87,8 +87,3 @@ def _render_grid(grid: Row) -> str:
 def _recall(rows: list[Row], kind: str) -> str:
     mean = average_estimates([row["recalls"][kind] for row in rows])
     return f"{mean[0]:.2f}" if mean else "undefined"
-
-
-def _format(estimates: list[Row]) -> str:
-    mean = average_estimates(estimates)
-    return f"{mean[0]:.3f} ({mean[1]:.2f} to {mean[2]:.2f})" if mean else "undefined"
