@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medlora.errors import SettingsError
 from medlora.storage import read_file, write_atomically
+from medlora.task.file import SaveType
 from medlora.train.caching import CACHE_CHOICES, DEFAULT_CACHE_GB, CacheFeatures
 from medlora.train.settings import TrainSettings
 
@@ -20,8 +21,6 @@ RECORD_KEYS: dict[str, type] = {
     "backbone_fingerprint": str,
     "n_processes": int,
 }
-
-SaveDtype = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class RunPlan:
     skip_unreadable: bool = False
     allow_patient_overlap: bool = False
     shuffle_labels: bool = False
-    save_dtype: SaveDtype = "float32"
+    save_dtype: SaveType = "float32"
     note: str = ""
     command: str = ""
     cache_features: CacheFeatures = "auto"

@@ -7,6 +7,7 @@ from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
 from medlora.evaluate.conformal import check_coverage
 from medlora.evaluate.operating import OperatingPoint
+from medlora.evaluate.thresholds import Rule
 from medlora.lora.scaling import Scaling
 from medlora.preprocessing import Contrast, Step, check_channels, order_steps
 from medlora.task.card import Method
@@ -17,7 +18,7 @@ Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Sampling = Literal["none", "balanced"]
-ThresholdRule = Literal["fixed", "f1", "youden"]
+ThresholdRule = Rule
 CalibrationChoice = Literal["auto", "temperature", "vector", "none"]
 
 # Found on real images: a full network diverges at rates that an adapter needs.
