@@ -200,7 +200,7 @@ def run_once(
 
 def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
     found = RunPlan.from_dict(place.read_record()["plan"]).settings
-    if found == wanted:
+    if _reduce(found) == _reduce(wanted):
         return
     ours, theirs = wanted.to_dict(), found.to_dict()
     other = [
@@ -211,6 +211,21 @@ def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
     raise SettingsError(
         f"{place.path} holds a run with other settings ({', '.join(other)}). Move it away to train "
         "with these, or choose another folder."
+    )
+
+
+def _reduce(settings: TrainSettings) -> TrainSettings:
+    """What of the settings counts: nothing that is about an adapter where there is none."""
+    if settings.method in ("lora", "factorised"):
+        return settings.resolve()
+    plain = TrainSettings()
+    return replace(
+        settings.resolve(),
+        rank=plain.rank,
+        alpha=plain.alpha,
+        scaling=plain.scaling,
+        targets=plain.targets,
+        dropout=plain.dropout,
     )
 
 
