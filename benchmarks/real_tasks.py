@@ -30,6 +30,7 @@ COMMON = TrainSettings(
     batch_size=32,
     label_smoothing=0.05,
     weight_decay=0.01,
+    calibration="none",
     augmentation=BRAIN_MRI,
 )
 
@@ -65,6 +66,7 @@ _FOR_GLIOMAS = replace(
     batch_size=16,
     label_smoothing=0.1,
     weight_decay=0.05,
+    calibration="auto",
     augmentation=replace(BRAIN_MRI, contrast=0.5, brightness=0.4),
     operating_point="glioma_tumor:specificity=0.95",
     epochs=3,

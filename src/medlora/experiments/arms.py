@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
     found = RunPlan.from_dict(place.read_record()["plan"]).settings
     if _reduce(found) == _reduce(wanted):
         return
-    ours, theirs = wanted.to_dict(), found.to_dict()
+    ours, theirs = asdict(_reduce(wanted)), asdict(_reduce(found))
     other = [
         f"{key} {theirs[key]!r} instead of {ours[key]!r}"
         for key in ours
