@@ -19,6 +19,8 @@ from medlora.task.card import TaskCard
 from medlora.task.heading import read_heading
 from medlora.train.settings import TrainSettings
 
+# Settings that tell two methods of one kind apart better than the others do.
+_TELLING = ("rank", "alpha", "targets", "last_blocks", "learning_rate")
 # An image is known by its content, and copies of it by their number.
 ImageKey = tuple[str, int]
 
@@ -214,7 +216,7 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     """
     groups: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
-        settings = replace(run.plan.settings, seed=0)
+        settings = replace(run.plan.settings.resolve(), seed=0)
         groups.setdefault(repr(settings), []).append(place)
     members = list(groups.values())
     for places in members:
@@ -237,8 +239,10 @@ def _name_by_setting(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
     """Names with the value of one setting, for those runs that method and backbone leave alike."""
     names = [f"{run.card.method} on {run.card.backbone.name}" for run in runs]
     counts = Counter(names)
-    for key in (each.name for each in fields(TrainSettings) if each.name != "augmentation"):
-        values = [getattr(run.plan.settings, key) for run in runs]
+    settings = [run.plan.settings.resolve() for run in runs]
+    others = (each.name for each in fields(TrainSettings) if each.name != "augmentation")
+    for key in (*_TELLING, *others):
+        values = [getattr(own, key) for own in settings]
         yield [
             f"{name}, {key.replace('_', ' ')} {value}" if counts[name] > 1 else name
             for name, value in zip(names, values, strict=True)

@@ -32,6 +32,14 @@ def test_runs_of_one_method_are_told_apart_by_the_first_setting_that_differs() -
     }
 
 
+def test_what_is_left_to_the_default_is_named_by_its_value() -> None:
+    runs = [describe_run(rank=4), describe_run(seed=1), describe_run(learning_rate=0.01)]
+    assert name_methods(runs) == {
+        "lora on vit, learning rate 0.001": [0, 1],
+        "lora on vit, learning rate 0.01": [2],
+    }
+
+
 def test_runs_that_no_single_setting_tells_apart_are_told_by_their_folders() -> None:
     settings = ((4, 3), (4, 5), (8, 3), (8, 5))
     runs = [
