@@ -9,7 +9,7 @@ The task file, its card, and docs/results/model-zoo.json are written when a task
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from medlora.experiments.arms import Arm, ArmRuns
 from medlora.experiments.augmentations import vary_mildly
 from medlora.runs.folder import RunPlan
 from medlora.storage import write_atomically
-from medlora.task.file import load_task
+from medlora.task.file import Task, load_task, save_task
 from medlora.train.settings import TrainSettings
 
 NAME = "model-zoo"
@@ -131,11 +131,12 @@ def write_task(task: ZooTask, runs: ArmRuns, zoo: Path) -> list[dict[str, Any]]:
     Returns:
         A row for each set of test images.
     """
-    path = runs.seed_folder(0).task
-    content = path.read_bytes()
-    card = json.dumps(load_task(path).card.to_dict(), indent=1, ensure_ascii=False)
+    trained = load_task(runs.seed_folder(0).task)
+    # Runs are named after their arm as well; the file is named after the task alone.
+    named = Task(replace(trained.card, name=task.name), trained.tensors)
+    card = json.dumps(named.card.to_dict(), indent=1, ensure_ascii=False)
     zoo.mkdir(exist_ok=True)
-    write_atomically(zoo / f"{task.name}.safetensors", content)
+    save_task(zoo / f"{task.name}.safetensors", named)
     write_atomically(zoo / f"{task.name}.json", f"{card}\n".encode())
     about = {"task": task.name, "source": task.source, "limits": task.limits}
     return [about | row for row in runs.read()]
