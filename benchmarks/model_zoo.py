@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.record import ROOT, show_line, write_result
 from medlora.allocator import keep_large_blocks
+from medlora.cli.demo import TARGETS
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.experiments.augmentations import vary_mildly
@@ -27,8 +28,6 @@ NAME = "model-zoo"
 ZOO = ROOT / "model_zoo"
 BACKBONE = "tf_efficientnet_lite0"
 LEARNING_RATE = 3e-3
-# The later stages alone: nothing is differentiated below them, which halves the time of a step.
-TARGETS = ("blocks.[3456].*.conv_pw", "blocks.[3456].*.conv_pwl")
 _LIMITS = "A demonstration on public images; not a medical device, not for use on patients."
 
 
@@ -102,7 +101,7 @@ def plan_runs(task: ZooTask, folder: Path) -> ArmRuns:
     augmentation = vary_mildly(flips=task.flips)
     settings = TrainSettings(
         backbone=BACKBONE,
-        targets=TARGETS,
+        targets=tuple(TARGETS.split(",")),
         epochs=task.epochs,
         label_smoothing=0.05,
         augmentation=augmentation,

@@ -72,14 +72,15 @@ def _print_card(card: dict[str, Any]) -> None:
 
 def _describe_novelty(novelty: dict[str, Any]) -> str:
     from medlora.evaluate.novelty_limit import bound_false_alarms
+    from medlora.task.novelty import NoveltySettings
 
-    groups = novelty.get("n_val_groups")
-    of = f" of {groups:,} patients" if groups else ""
-    most = bound_false_alarms(novelty["false_alarms"], groups or novelty["n_val"])
+    kept = NoveltySettings.from_dict(novelty)
+    of = "" if kept.n_val_groups is None else f" of {kept.n_val_groups:,} patients"
+    most = bound_false_alarms(kept.false_alarms, kept.n_units)
     return (
-        f"where {novelty['n_train']:,} training images lie, in {novelty['n_values']:,} values of "
-        f"what enters {novelty['place']}; at most {novelty['false_alarms']:.1%} false alarms on "
-        f"average, {most:.1%} with 95 % confidence, by {novelty['n_val']:,} other images{of}"
+        f"where {kept.n_train:,} training images lie, in {kept.n_values:,} values of what enters "
+        f"{kept.place}; at most {kept.false_alarms:.1%} false alarms on average, {most:.1%} with "
+        f"95 % confidence, by {kept.n_val:,} other images{of}"
     )
 
 

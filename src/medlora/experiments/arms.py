@@ -200,33 +200,17 @@ def run_once(
 
 def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
     found = RunPlan.from_dict(place.read_record()["plan"]).settings
-    if _reduce(found) == _reduce(wanted):
-        return
-    ours, theirs = asdict(_reduce(wanted)), asdict(_reduce(found))
+    ours, theirs = asdict(wanted.reduce()), asdict(found.reduce())
     other = [
         f"{key} {theirs[key]!r} instead of {ours[key]!r}"
         for key in ours
         if ours[key] != theirs[key]
     ]
-    raise SettingsError(
-        f"{place.path} holds a run with other settings ({', '.join(other)}). Move it away to train "
-        "with these, or choose another folder."
-    )
-
-
-def _reduce(settings: TrainSettings) -> TrainSettings:
-    """What of the settings counts: nothing that is about an adapter where there is none."""
-    if settings.method in ("lora", "factorised"):
-        return settings.resolve()
-    plain = TrainSettings()
-    return replace(
-        settings.resolve(),
-        rank=plain.rank,
-        alpha=plain.alpha,
-        scaling=plain.scaling,
-        targets=plain.targets,
-        dropout=plain.dropout,
-    )
+    if other:
+        raise SettingsError(
+            f"{place.path} holds a run with other settings ({', '.join(other)}). Move it away to "
+            "train with these, or choose another folder."
+        )
 
 
 def _read_try(place: RunFolder, rate: float) -> Tried:

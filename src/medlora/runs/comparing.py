@@ -216,7 +216,7 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     """
     groups: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
-        settings = replace(run.plan.settings.resolve(), seed=0)
+        settings = replace(run.plan.settings.reduce(), seed=0)
         groups.setdefault(repr(settings), []).append(place)
     members = list(groups.values())
     for places in members:

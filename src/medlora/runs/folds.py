@@ -12,13 +12,14 @@ from lightning_fabric import Fabric
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.folds import assign_folds, split_fold
 from medlora.data.table import ImageTable
-from medlora.errors import DataError, SettingsError
+from medlora.errors import SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.fold_scores import ENSEMBLE_NAME, FoldScores, score_folds, write_fold_results
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data
 from medlora.runs.refit import Refit
+from medlora.runs.reopening import check_images, reopen_run
 from medlora.runs.results import RunResult
 from medlora.runs.training import begin_run, resume_run
 from medlora.train.loop import never
@@ -128,30 +129,12 @@ def resume_folds(
         DataError: The images are no longer those that it was started with.
     """
     record = _read_record(folder)
-    plan = RunPlan.from_dict(record["plan"])
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    if fabric.world_size != record["n_processes"]:
-        raise SettingsError(
-            f"The folds in {folder} were started with {record['n_processes']} process(es), not "
-            f"{fabric.world_size}. Go on with --devices {record['n_processes']}."
-        )
-    fabric.barrier()
-    if fabric.is_global_zero:
-        RunFolder(folder).remove_parts()
-    run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
-    if run.backbone.fingerprint != record["backbone_fingerprint"]:
-        raise SettingsError(
-            f"The folds in {folder} were started on {plan.settings.backbone}@"
-            f"{record['backbone_fingerprint'][:6]}; the weights now found are "
-            f"@{run.backbone.fingerprint[:6]}. Put the first ones back, or start anew."
-        )
+    what = "cross-validation"
+    run = reopen_run(RunFolder(folder), record, cache, fabric, progress, what=what)
     pool = run.prepare_pool()
-    if pool.digest != record["data_sha256"]:
-        raise DataError(
-            f"The images of {plan.data} are not those that the folds in {folder} were started "
-            "with: a file was changed, added or removed. Put them back, or start anew."
-        )
-    folds = assign_folds(pool.table, pool.sha256, record["n_folds"], seed=plan.settings.seed)
+    check_images(run, pool, record, what=what)
+    seed = run.plan.settings.seed
+    folds = assign_folds(pool.table, pool.sha256, record["n_folds"], seed=seed)
     return _Job(run, pool, folds, record["refit"], should_stop).run_all()
 
 

@@ -9,7 +9,6 @@ from lightning_fabric import Fabric
 
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.split import write_split
-from medlora.errors import DataError, SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.calibration import check_coverage
 from medlora.runs.components import fit_components
@@ -18,6 +17,7 @@ from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data, shuffle_labels
 from medlora.runs.refit import Refit
+from medlora.runs.reopening import check_images, reopen_run
 from medlora.runs.results import RunResult
 from medlora.runs.short_audit import keep_audit
 from medlora.runs.versions import list_versions
@@ -133,30 +133,10 @@ def resume_run(
     """
     place = RunFolder(folder)
     record = place.read_record()
-    plan = RunPlan.from_dict(record["plan"])
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    if fabric.world_size != record["n_processes"]:
-        raise SettingsError(
-            f"The run in {folder} was started with {record['n_processes']} process(es), not "
-            f"{fabric.world_size}. Go on with --devices {record['n_processes']}."
-        )
-    fabric.barrier()
-    if fabric.is_global_zero:
-        place.remove_parts()
-    run = OngoingRun(plan, place, cache, fabric, progress)
-    if run.backbone.fingerprint != record["backbone_fingerprint"]:
-        raise SettingsError(
-            f"The run was started on {plan.settings.backbone}@"
-            f"{record['backbone_fingerprint'][:6]}; the weights now found are "
-            f"@{run.backbone.fingerprint[:6]}. Put the first ones back, or start a new run."
-        )
+    run = reopen_run(place, record, cache, fabric, progress)
     data = run.prepare(place.split, classes=record["classes"])
-    if data.digest != record["data_sha256"]:
-        raise DataError(
-            f"The images of {plan.data} are not those that the run in {folder} was started "
-            "with: a file has changed. Put them back, or start a new run."
-        )
-    name = Path(plan.data).stem
+    check_images(run, data, record)
+    name = Path(run.plan.data).stem
     data = replace(
         data,
         table=replace(data.table, name=name),

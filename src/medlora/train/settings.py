@@ -1,6 +1,6 @@
 """Every setting of a training run, in one record."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from medlora.data.augment import Augmentation
@@ -54,6 +54,8 @@ _LATER: dict[str, Any] = {
     "prepare": [],
     "views": 0,
 }
+# What says nothing where there is no adapter.
+_OF_ADAPTERS = ("rank", "alpha", "scaling", "targets", "dropout")
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,23 @@ class TrainSettings:
             rank=rank,
             alpha=self.alpha or float(rank),
         )
+
+    def reduce(self) -> "TrainSettings":
+        """The same settings, resolved; what is about an adapter by default where there is none.
+
+        Two runs were trained alike if these are equal.
+
+        Example:
+            >>> TrainSettings(method="full", rank=8).reduce().rank is None
+            True
+        """
+        settings = self.resolve()
+        if self.method in ("lora", "factorised"):
+            return settings
+        plain: dict[str, Any] = {
+            each.name: each.default for each in fields(self) if each.name in _OF_ADAPTERS
+        }
+        return replace(settings, **plain)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; without those that came later where they change nothing."""

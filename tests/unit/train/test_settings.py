@@ -249,6 +249,17 @@ def test_each_method_has_its_own_rank(method, rank) -> None:
     assert TrainSettings(method=method, rank=3).resolve().rank == 3
 
 
+@pytest.mark.parametrize(
+    ("method", "is_alike"), [("linear", True), ("full", True), ("lora", False)]
+)
+def test_a_rank_tells_runs_apart_where_there_is_an_adapter(method, is_alike) -> None:
+    one = TrainSettings(method=method, rank=4, targets=("default",)).reduce()
+    other = TrainSettings(method=method, rank=8, targets=("all",)).reduce()
+    assert (one == other) is is_alike
+    rated = TrainSettings(method=method, learning_rate=0.5).reduce()
+    assert rated.learning_rate == 0.5 and rated != one
+
+
 def test_a_record_of_before_there_was_a_rank_for_each_method_keeps_its_own() -> None:
     record = TrainSettings().to_dict() | {"rank": 4}
     assert TrainSettings.from_dict(record).rank == 4
