@@ -21,6 +21,19 @@ Row = dict[str, Any]
 
 
 def render_real_tasks(result: Row) -> str:
+    """The scores, and what they say of every two methods.
+
+    Args:
+        result: As `render_real_scores` takes it, with `comparisons` where there are any.
+
+    Raises:
+        ResultError: A field is missing, or two rows tell of the same run.
+    """
+    verdicts = [_render_verdicts(each) for each in result.get("comparisons", [])]
+    return "\n\n".join([render_real_scores(result), *verdicts])
+
+
+def render_real_scores(result: Row) -> str:
     """One table for each data set and each set of test images, in the order of the rows.
 
     Args:
@@ -37,8 +50,7 @@ def render_real_tasks(result: Row) -> str:
         f"**{data}, {test_images} ({_count_images(members)})**\n\n{_render_table(members)}"
         for (data, test_images), members in tables.items()
     ]
-    verdicts = [_render_verdicts(each) for each in result.get("comparisons", [])]
-    return "\n\n".join([*parts, NOTE, *verdicts])
+    return "\n\n".join([*parts, NOTE])
 
 
 def _render_verdicts(comparison: Row) -> str:

@@ -6,6 +6,8 @@ written by this script from docs/results/NAME.json and never by hand:
     <!-- generated: NAME -->
     <!-- end generated -->
 
+`<!-- generated: NAME, scores -->` leaves out what is said of every two methods.
+
 `python -m benchmarks.tables` writes, and with `--check` only says what would change. The
 layout of the JSON files is described in benchmarks/README.md.
 """
@@ -14,7 +16,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from benchmarks.melo_table import render_melo
 from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.model_zoo_table import render_model_zoo
 from benchmarks.novelty_candidates_table import render_novelty_candidates
-from benchmarks.real_tasks_table import render_real_tasks
+from benchmarks.real_tasks_table import render_real_scores, render_real_tasks
 from benchmarks.record import FORMAT, ROOT
 from benchmarks.result_fields import ResultError, field
 from benchmarks.sizes_table import render_sizes
@@ -54,7 +56,10 @@ RENDERERS: dict[str, Renderer] = {
     "vgg16-lora": render_vgg16_lora,
 }
 
-START = re.compile(r"^<!-- generated: (?P<name>[A-Za-z0-9_-]+) -->$")
+# The kinds that can be shown without what is said of every two methods.
+SCORES: dict[str, Renderer] = {"real-tasks": render_real_scores}
+
+START = re.compile(r"^<!-- generated: (?P<name>[A-Za-z0-9_-]+)(?P<scores>, scores)? -->$")
 END = "<!-- end generated -->"
 
 
@@ -63,10 +68,14 @@ def find_documents(root: Path) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def render_result(path: Path) -> str:
+def render_result(path: Path, renderers: Mapping[str, Renderer] = RENDERERS) -> str:
     """The Markdown table of one result file, with the line that says where it was measured.
 
     A result that has not been recorded yet gives a sentence that says so.
+
+    Args:
+        path: The file.
+        renderers: How each kind is rendered.
 
     Raises:
         ResultError: The file is no JSON, of another format or an unknown kind, or lacks a field.
@@ -81,9 +90,9 @@ def render_result(path: Path) -> str:
         if field(record, "format") != FORMAT:
             raise ResultError(f"format is {record['format']!r}, and this script reads {FORMAT}")
         kind = field(record, "kind")
-        if kind not in RENDERERS:
-            raise ResultError(f"kind is {kind!r}, and must be one of {', '.join(RENDERERS)}")
-        return f"{RENDERERS[kind](field(record, 'result'))}\n\n{describe_origin(record)}"
+        if kind not in renderers:
+            raise ResultError(f"kind is {kind!r}, and must be one of {', '.join(renderers)}")
+        return f"{renderers[kind](field(record, 'result'))}\n\n{describe_origin(record)}"
     except ResultError as error:
         raise ResultError(f"{path}: {error}. See benchmarks/README.md.") from error
 
@@ -134,7 +143,8 @@ def _rewrite_lines(lines: Sequence[str], results: Path) -> Iterator[str]:
         if opening:
             name = opening["name"]
             yield line
-            yield f"\n{render_result(results / f'{name}.json')}\n\n"
+            renderers = SCORES if opening["scores"] else RENDERERS
+            yield f"\n{render_result(results / f'{name}.json', renderers)}\n\n"
         elif line.strip() == END:
             if name is None:
                 raise ResultError(f"line {number}: {END!r} closes no table")

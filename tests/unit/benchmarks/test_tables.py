@@ -124,6 +124,22 @@ def test_a_file_of_another_layout_is_refused(content: str, message: str, tmp_pat
         render_result(path)
 
 
+def test_scores_can_be_shown_without_what_is_said_of_every_two_methods(tmp_path: Path) -> None:
+    pairs = {"test_images": "All test images", "pairs": [{"verdict": "They are alike."}]}
+    result = {"rows": [task_row()], "comparisons": [pairs]}
+    write_result("task", "real-tasks", result, seed=0, folder=tmp_path)
+    write_result("speed", "training-speed", SPEED, seed=0, folder=tmp_path)
+    marker = "<!-- generated: {} -->\n<!-- end generated -->\n"
+
+    whole = rewrite_document(marker.format("task"), tmp_path)
+    short = rewrite_document(marker.format("task, scores"), tmp_path)
+
+    assert "They are alike." in whole and "They are alike." not in short
+    assert "0.800 [0.750, 0.850]" in short and "Measured on" in short
+    with pytest.raises(ResultError, match="'training-speed', and must be one of real-tasks"):
+        rewrite_document(marker.format("speed, scores"), tmp_path)
+
+
 def test_an_error_names_the_document_and_exits_with_2(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
