@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.audit_memory_table import render_audit_memory
 from benchmarks.audit_table import render_audit_result
 from benchmarks.calibration_table import render_calibration
 from benchmarks.deployment_table import render_deployment
@@ -41,6 +42,7 @@ Renderer = Callable[[dict[str, Any]], str]
 
 RENDERERS: dict[str, Renderer] = {
     "audit": render_audit_result,
+    "audit-memory": render_audit_memory,
     "calibration": render_calibration,
     "deployment": render_deployment,
     "explaining": render_explaining,

@@ -1,0 +1,112 @@
+"""Whether the memory of `medlora audit` stays flat: the whole command on more and more images.
+
+The images are drawn brain slices. Each number of them is audited in a process of its own, with an
+empty cache, and the most memory that the process held is read. The peak for 100,000 images is
+extrapolated by the straight line through the two largest numbers.
+
+    python -m benchmarks.audit_memory               # writes docs/results/audit-memory.json
+    python -m benchmarks.audit_memory --images 80 --images 160 --quick    # written nowhere
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.audit_memory_table import render_audit_memory
+from benchmarks.record import RESULTS, describe_load, show_line, write_result
+from medlora.data.phantoms import PHANTOM_CLASSES, write_phantoms
+from medlora.errors import SettingsError
+
+NAME: Final = "audit-memory"
+BACKBONE: Final = "tf_efficientnet_lite0"
+N_IMAGES: Final = (1_000, 4_000, 16_000)
+_FAR: Final = 100_000
+
+
+def measure_audit(n_images: int, folder: Path, seed: int) -> dict[str, Any]:
+    """Audit some drawn images in another process.
+
+    Args:
+        n_images: How many, a multiple of the number of classes.
+        folder: Where images, cache and report are written; empty.
+        seed: Of the images.
+
+    Returns:
+        `n_images`; `base_bytes`, which the process held with the backbone loaded; `peak_bytes`;
+        `processor_seconds` of all its threads.
+
+    Raises:
+        RuntimeError: The process came to an error; its own message is on the standard error.
+    """
+    write_phantoms(folder / "images", n_images // len(PHANTOM_CLASSES), seed, "split")
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_audit, args=(folder, theirs))
+    process.start()
+    theirs.close()
+    try:
+        base, peak, seconds = ours.recv()
+    except EOFError:
+        raise RuntimeError(f"The audit of {n_images} images gave no answer.") from None
+    finally:
+        process.join()
+    return {
+        "n_images": n_images,
+        "base_bytes": base,
+        "peak_bytes": peak,
+        "processor_seconds": seconds,
+    }
+
+
+def _audit(folder: Path, connection: Connection) -> None:
+    from medlora.backbones.weights import load_backbone
+    from medlora.data.cache import ImageCache
+    from medlora.runs.audit_output import write_audit
+    from medlora.runs.auditing import audit_data
+    from medlora.runs.machine import read_memory
+
+    backbone = load_backbone(BACKBONE, None)
+    base = read_memory()[0]
+    started = time.process_time()
+    cache = ImageCache(folder / "cache", 10**11)
+    audit = audit_data(folder / "images", cache=cache, backbone=backbone, progress=show_line)
+    write_audit(audit, folder / "audit", "medlora audit")
+    connection.send((base, read_memory()[1], time.process_time() - started))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and write the result unless it was a quick try."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.audit_memory", description=__doc__)
+    parser.add_argument("--images", type=int, action="append", help="how many; several times")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    numbers = sorted(options.images or N_IMAGES)
+    if len(set(numbers)) < 2:
+        raise SettingsError("Give --images twice at least, with two numbers.")
+    load = os.getloadavg()[0]
+    rows = []
+    for n_images in numbers:
+        with tempfile.TemporaryDirectory() as place:
+            rows.append(measure_audit(n_images, Path(place), options.seed))
+    result = {
+        "backbone": BACKBONE,
+        "rows": rows,
+        "far": _FAR,
+        "notes": describe_load(load, os.getloadavg()[0]),
+    }
+    print(render_audit_memory(result))
+    if not options.quick:
+        print(write_result(NAME, NAME, result, seed=options.seed, folder=RESULTS), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
