@@ -77,7 +77,7 @@ def test_importing_the_package_is_light() -> None:
 def test_asking_for_help_is_light() -> None:
     statement = (
         "import runpy; sys.argv = ['medlora', '--help']; "
-        "runpy.run_module('medlora.cli.main', run_name='__main__')"
+        "runpy.run_module('medlora', run_name='__main__')"
     )
     assert modules_loaded_by(statement) & HEAVY == set()
 

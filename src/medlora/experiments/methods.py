@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from medlora.backbones.spec import read_named_preprocessing
+from medlora.backbones.weights import load_backbone
 from medlora.compare.comparison import Comparison
 from medlora.data.augment import Augmentation
 from medlora.data.cache import ImageCache, NoCache
@@ -244,10 +244,10 @@ def _settle_splits(
     plan: MethodsPlan, path: Path, cache: ImageCache | NoCache, progress: Progress
 ) -> None:
     settings = plan.settings
+    # Where weights are missing, that is said before an hour of decoding, not after it.
+    backbone = load_backbone(settings.backbone, plan.weights, channels=settings.channels)
     preprocessing = replace(
-        read_named_preprocessing(settings.backbone, settings.channels),
-        steps=settings.prepare,
-        contrast=settings.contrast,
+        backbone.preprocessing, steps=settings.prepare, contrast=settings.contrast
     )
     table = read_table(
         plan.data,

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import subprocess
 import sys
 
 import pytest
@@ -215,6 +216,12 @@ def test_help_and_version_succeed(monkeypatch, capsys) -> None:
     capsys.readouterr()
     assert run_command(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("medlora ")
+
+
+def test_the_package_can_be_run_as_a_module() -> None:
+    called = [sys.executable, "-m", "medlora", "--version"]
+    told = subprocess.run(called, capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("medlora ")
 
 
 def test_no_word_at_all_gives_the_help(monkeypatch, capsys) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medlora.data.cache import NoCache
-from medlora.errors import SettingsError
+from medlora.errors import SettingsError, WeightsNotFoundError
 from medlora.evaluate.grouping import SubgroupColumn
 from medlora.experiments.methods import (
     FinishedMethods,
@@ -132,3 +132,13 @@ def test_what_cannot_be_compared_is_refused(plan: MethodsPlan) -> None:
         replace(plan, seeds=())
     with pytest.raises(SettingsError, match="'patient' is no column of subgroups"):
         replace(plan, subgroups=(SubgroupColumn("patient"),))
+
+
+def test_missing_weights_are_told_before_an_image_is_read(
+    plan: MethodsPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medlora.experiments.methods.read_table", None)
+    lost = replace(plan, weights=str(tmp_path / "lost.safetensors"))
+    with pytest.raises(WeightsNotFoundError, match=r"lost\.safetensors"):
+        run_methods(lost, tmp_path, cache=NoCache())
+    assert not (tmp_path / "split.csv").exists()
