@@ -129,12 +129,15 @@ def explain(
             continue
         n_right += 1
         placement = trace_placement(case.pixels, card.preprocessing)
-        inputs = normalise_batch(prepared, card.preprocessing)
+        inputs, empty = (
+            normalise_batch(images, card.preprocessing)
+            for images in (prepared, torch.zeros_like(prepared))
+        )
         for method in methods:
-            grid = draw_map(task, inputs, target, method)
+            grid = draw_map(task, inputs, empty, target, method)
             heat = placement.lay_out(grid)
             place = np.unravel_index(heat.argmax(), heat.shape)
-            other = draw_map(task, inputs, target, method, head_seed=number)
+            other = draw_map(task, inputs, empty, target, method, head_seed=number)
             found[method].append(
                 Pointing(
                     case.label,
@@ -149,7 +152,12 @@ def explain(
 
 
 def draw_map(
-    task: OpenedTask, inputs: torch.Tensor, target: int, method: str, head_seed: int | None = None
+    task: OpenedTask,
+    inputs: torch.Tensor,
+    empty: torch.Tensor,
+    target: int,
+    method: str,
+    head_seed: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """A map, with the task's head or with one drawn at random."""
     weight = task.model.head.weight
@@ -165,6 +173,7 @@ def draw_map(
             target,
             multi_label=False,
             method=method,  # type: ignore[arg-type]
+            empty=empty,
         )
     finally:
         with torch.no_grad():

@@ -38,8 +38,9 @@ class Placement:
             values: Shape (height, width) of the input, or of a coarser grid over all of it.
 
         Returns:
-            Shape of the picture, smoothed by a cubic B-spline, so that a maximum may lie between
-            the cells of a coarse grid; 0 where the backbone sees nothing.
+            Shape of the picture, by a cubic spline through the middles of the grid's cells, so that
+            a maximum may lie between them; as large as the grid's at most, and nowhere below its
+            smallest value; 0 where the backbone sees nothing.
 
         Example:
             >>> placement = Placement((2, 4), (0, 0, 2, 4), (2, 4), (0, 1), (2, 2))
@@ -55,10 +56,12 @@ class Placement:
             inside.append((middles > 0) & (middles < self.size[axis]))
             places.append(middles * values.shape[axis] / self.size[axis] - 0.5)
         grid = np.meshgrid(*places, indexing="ij")
-        # Without the spline's filter there is no value beyond those of the grid.
         sampled = ndimage.map_coordinates(
-            np.asarray(values, np.float32), grid, order=3, mode="nearest", prefilter=False
+            np.asarray(values, np.float32), grid, order=3, mode="nearest"
         )
+        # A spline swings beyond what it goes through.
+        sampled = np.maximum(sampled, values.min())
+        sampled *= min(1.0, float(values.max()) / max(float(sampled.max()), 1e-30))
         sampled[~np.logical_and.outer(*inside)] = 0
         result = np.zeros(self.picture, np.float32)
         result[top : top + extent[0], left : left + extent[1]] = sampled

@@ -20,8 +20,10 @@ from medlora.task.model import TaskModel
 MapMethod = Literal["auto", "grad-cam", "attention", "integrated-gradients"]
 MAP_METHODS: tuple[MapMethod, ...] = get_args(MapMethod)
 
-# Points on the way from the empty image to the image, and how many of them are computed at a time.
+# Points on the way from the empty image to the image, for pixels and for a layer's maps, and how
+# many of the former are computed at a time.
 _N_STEPS = 32
+_N_LAYER_STEPS = 8
 _N_AT_ONCE = 8
 # Width of the Gaussian that gathers the gradients of single pixels, as a share of the side.
 _SPREAD = 0.03
@@ -66,6 +68,7 @@ def compute_heat_map(
     *,
     multi_label: bool,
     method: MapMethod = "auto",
+    empty: Tensor | None = None,
 ) -> npt.NDArray[np.float32]:
     """How much each place of an image speaks for a class.
 
@@ -78,6 +81,8 @@ def compute_heat_map(
         target: Number of the class.
         multi_label: Whether an image may have several classes.
         method: How; see `choose_map_method`.
+        empty: An image that shows nothing, of the shape of `inputs`: where the way to the image
+            begins, for Grad-CAM and integrated gradients. None for zeros, the mean colour.
 
     Returns:
         Shape (row, column) of a grid over the whole input: that of the last feature maps, of the
@@ -97,13 +102,14 @@ def compute_heat_map(
         "attention": _trace_attention,
         "integrated-gradients": _trace_pixels,
     }[chosen]
+    empty = torch.zeros_like(inputs) if empty is None else empty.detach()
     parts = []
     for member in list_members(model):
 
         def measure(images: Tensor, member: TaskModel = member) -> Tensor:
             return measure_odds(member(images), target, multi_label=multi_label)
 
-        values = trace(member, inputs.detach().clone(), measure)
+        values = trace(member, inputs.detach().clone(), empty, measure)
         parts.append(_scale(values.float().cpu().numpy()))
     return _scale(np.mean(parts, axis=0))
 
@@ -137,31 +143,40 @@ def list_members(model: TaskModel | EnsembleModel) -> list[TaskModel]:
     return [member for member in model.models if isinstance(member, TaskModel)]
 
 
-def _trace_maps(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """Gradient times feature map, place by place, above the middle place.
+def _trace_maps(
+    model: TaskModel, inputs: Tensor, empty: Tensor, measure: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What a layer's maps gain over those of an empty image, times the gradient on the way there.
 
     Grad-CAM averages the gradient over all places before it is multiplied. That is the same in
-    front of a mean and a linear head, and misleads in earlier layers. The published rule keeps what
-    is above 0; but a number that is added to all places, and taken off the head's offset, changes
-    no answer: where the offset is large, all places may lie below 0 though the class is certain.
+    front of a mean and a linear head, and misleads in earlier layers. A certain answer has a
+    gradient near 0 or of either sign, so that it is taken on the whole way from the empty image.
+    The published rule keeps what is above 0; but a number that is added to all places, and taken
+    off the head's offset, changes no answer: places count as far as they lie above the middle one.
 
     Reference:
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
         Localization, ICCV 2017; Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful
-        explanations of convolutional neural networks, 2020.
+        explanations of convolutional neural networks, 2020; Sattarzadeh et al., Integrated
+        Grad-CAM: Sensitivity-Aware Visual Explanation of Deep Convolutional Networks via Integrated
+        Gradient-Based Scoring, ICASSP 2021.
     """
     attribution = _import_captum()
-    place = find_map_layer(model.network)
-    with _tap_maps(model.network, place) as tap:
-        explained = attribution.LayerGradientXActivation(measure, tap).attribute(
-            inputs.requires_grad_()
-        )
-    values: Tensor = explained.detach()[0].float().sum(dim=0)
+    shares = (torch.arange(_N_LAYER_STEPS, device=inputs.device) + 0.5) / _N_LAYER_STEPS
+    steps = empty + shares[:, None, None, None] * (inputs - empty)
+    with _tap_maps(model.network, find_map_layer(model.network)) as tap:
+        gradients = attribution.LayerGradientXActivation(
+            measure, tap, multiply_by_inputs=False
+        ).attribute(steps.requires_grad_())
+        ends = torch.cat([inputs, empty])
+        shown, blank = attribution.LayerActivation(measure, tap).attribute(ends).detach()
+    gradient = gradients.detach().float().mean(dim=0)
+    values: Tensor = ((shown - blank).float() * gradient).sum(dim=0)
     return (values - values.median()).clamp(min=0)
 
 
 def _trace_attention(
-    model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Tensor]
+    model: TaskModel, inputs: Tensor, empty: Tensor, measure: Callable[[Tensor], Tensor]
 ) -> Tensor:
     layout = read_tokens(model.network)
     with torch.enable_grad(), AttentionMaps() as watched:
@@ -171,7 +186,9 @@ def _trace_attention(
     return roll_relevance(maps, gradients, layout)[0]
 
 
-def _trace_pixels(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+def _trace_pixels(
+    model: TaskModel, inputs: Tensor, empty: Tensor, measure: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Integrated gradients of pixels, gathered over their neighbourhood.
 
     Reference:
@@ -180,7 +197,7 @@ def _trace_pixels(model: TaskModel, inputs: Tensor, measure: Callable[[Tensor], 
     attribution = _import_captum()
     explained = attribution.IntegratedGradients(measure).attribute(
         inputs.requires_grad_(),
-        baselines=torch.zeros_like(inputs),
+        baselines=empty,
         n_steps=_N_STEPS,
         internal_batch_size=_N_AT_ONCE,
     )

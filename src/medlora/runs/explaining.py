@@ -116,12 +116,14 @@ def _explain(
     target = (
         choose_class(probabilities, card) if class_name is None else card.classes.index(class_name)
     )
+    prepared = prepared.to(task.device)
     grid = compute_heat_map(
         task.model,
-        normalise_batch(prepared.to(task.device), card.preprocessing),
+        normalise_batch(prepared, card.preprocessing),
         target,
         multi_label=card.multi_label,
         method=method,
+        empty=normalise_batch(torch.zeros_like(prepared), card.preprocessing),
     )
     placement = trace_placement(pixels, card.preprocessing)
     return Explanation(

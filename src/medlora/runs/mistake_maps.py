@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from medlora.data.geometry import cover_input
 from medlora.data.image import normalise_batch
@@ -61,15 +62,16 @@ def add_heat_maps(
     shown = []
     for mistake in mistakes:
         place = places[mistake.location]
-        pixels = images.read([int(scores.rows[place])])
+        pixels = images.read([int(scores.rows[place])]).to(model.head.weight.device)
         grid = compute_heat_map(
             model,
-            normalise_batch(pixels.to(model.head.weight.device), card.preprocessing),
+            normalise_batch(pixels, card.preprocessing),
             find_wrong_class(table, scores, place),
             multi_label=table.multi_label,
             method=method,
+            empty=normalise_batch(torch.zeros_like(pixels), card.preprocessing),
         )
-        picture = show_pixels(pixels[0].numpy()).transpose(1, 2, 0)
+        picture = show_pixels(pixels[0].cpu().numpy()).transpose(1, 2, 0)
         whole = cover_input(*picture.shape[:2])
         overlay = draw_overlay(np.ascontiguousarray(picture), whole.lay_out(grid))
         shown.append(mistake._replace(heat_map=overlay))

@@ -81,3 +81,16 @@ def test_a_maximum_may_lie_between_the_cells_of_a_coarse_grid() -> None:
     assert row in (69, 70)
     # The cells' middles are at 70 and 90.
     assert 72 < column < 80
+
+
+def test_a_grid_is_laid_out_through_its_cells_and_not_beyond_its_values() -> None:
+    values = np.random.default_rng(0).random((5, 5)).astype(np.float32)
+    placement = Placement((45, 45), (0, 0, 45, 45), (45, 45), (0, 0), (45, 45))
+    laid = placement.lay_out(values)
+    # All are made smaller by what the spline swings above the grid.
+    scale = laid[4::9, 4::9][values > 0.1] / values[values > 0.1]
+    assert 0.8 < scale.min() <= scale.max() <= 1.001
+    assert np.ptp(scale) < 1e-4
+    assert laid.min() >= 0.8 * values.min()
+    assert laid.max() == pytest.approx(values.max(), rel=1e-5)
+    assert not placement.lay_out(np.zeros((5, 5))).any()

@@ -34,27 +34,35 @@ def test_log_odds_do_not_change_when_all_logits_do() -> None:
         assert measure_odds(logits, target, multi_label=True).equal(logits[:, target])
 
 
-def test_grad_cam_is_gradient_times_feature_map_above_the_middle() -> None:
+def test_grad_cam_is_what_maps_gain_times_the_gradient_on_the_way() -> None:
     model, inputs = make_model(n_classes=2), draw_input()
+    empty = torch.full_like(inputs, -1.5)
     kept = []
     stage = model.network.get_submodule("blocks.3")
     handle = stage.register_forward_hook(lambda module, given, maps: kept.append(maps))
-    logits = model(inputs)[0]
+    gradients = []
+    for step in range(8):
+        logits = model(empty + (step + 0.5) / 8 * (inputs - empty))[0]
+        gradients += torch.autograd.grad(logits[1] - logits[0], kept.pop())
+    model(empty)
+    model(inputs)
     handle.remove()
-    (gradient,) = torch.autograd.grad(logits[1] - logits[0], kept)
-    places = (gradient * kept[0]).sum(dim=1)[0].detach()
+    places = (torch.cat(gradients).mean(dim=0) * (kept[1] - kept[0])[0]).sum(dim=0).detach()
     expected = (places - places.median()).clamp(min=0)
-    found = compute_heat_map(model, inputs, 1, multi_label=False, method="grad-cam")
+    found = compute_heat_map(model, inputs, 1, multi_label=False, method="grad-cam", empty=empty)
     assert found.shape == (4, 4)
     np.testing.assert_allclose(found, (expected / expected.max()).numpy(), atol=1e-4)
+    other = compute_heat_map(model, inputs, 1, multi_label=False, method="grad-cam")
+    assert np.abs(found - other).max() > 1e-3
 
 
 def test_grad_cam_is_the_head_applied_to_each_place_where_features_are_means() -> None:
     model, inputs = make_model("test_resnet", n_classes=2), draw_input()
     with torch.no_grad():
-        maps = model.network.forward_features(inputs)[0]
+        ends = torch.cat([inputs, torch.zeros_like(inputs)])
+        shown, blank = model.network.forward_features(ends)
         weight = (model.head.weight[1] - model.head.weight[0])[:, None, None]
-        places = (weight * maps).sum(0)
+        places = (weight * (shown - blank)).sum(0)
         expected = (places - places.median()).clamp(min=0)
     found = compute_heat_map(model, inputs, 1, multi_label=False, method="grad-cam")
     np.testing.assert_allclose(found, (expected / expected.max()).numpy(), atol=1e-4)
