@@ -239,7 +239,7 @@ def _name_by_setting(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
     """Names with the value of one setting, for those runs that method and backbone leave alike."""
     names = [f"{run.card.method} on {run.card.backbone.name}" for run in runs]
     counts = Counter(names)
-    settings = [run.plan.settings.resolve() for run in runs]
+    settings = [run.plan.settings.reduce() for run in runs]
     others = (each.name for each in fields(TrainSettings) if each.name != "augmentation")
     for key in (*_TELLING, *others):
         values = [getattr(own, key) for own in settings]
