@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,11 @@ def test_commands_and_options_shown_exist(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_python_examples_answer_as_shown(document: Path) -> None:
+def test_python_examples_answer_as_shown(
+    document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What an example makes for itself is cleared away with the test's own files.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     names: dict[str, object] = {}
     for number, content in enumerate(blocks(document, "python"), start=1):
