@@ -18,14 +18,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.audit_memory_table import render_audit_memory
 from benchmarks.record import RESULTS, describe_load, show_line, write_result
+from medlora.backbones.weights import load_backbone
+from medlora.data.cache import ImageCache
 from medlora.data.phantoms import PHANTOM_CLASSES, write_phantoms
 from medlora.errors import SettingsError
+from medlora.runs.audit_output import write_audit
+from medlora.runs.auditing import audit_data
+from medlora.runs.machine import read_memory
 
 NAME: Final = "audit-memory"
 BACKBONE: Final = "tf_efficientnet_lite0"
@@ -46,22 +51,11 @@ def measure_audit(n_images: int, folder: Path, seed: int) -> dict[str, Any]:
         `n_images`; `base_bytes`, which the process held of its own with the backbone loaded;
         `own_bytes`, the most of its own that it held; `peak_bytes`, the most that was resident;
         `processor_seconds` of all its threads.
-
-    Raises:
-        RuntimeError: The process came to an error; its own message is on the standard error.
     """
     write_phantoms(folder / "images", n_images // len(PHANTOM_CLASSES), seed, "split")
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_audit, args=(folder, theirs))
-    process.start()
-    theirs.close()
-    try:
-        found: dict[str, Any] = ours.recv()
-    except EOFError:
-        raise RuntimeError(f"The audit of {n_images} images gave no answer.") from None
-    finally:
-        process.join()
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawning) as pool:
+        found = pool.submit(_audit, folder).result()
     return {"n_images": n_images, **found}
 
 
@@ -96,13 +90,7 @@ def _read_own_bytes() -> int:
     return int(size) * 1024
 
 
-def _audit(folder: Path, connection: Connection) -> None:
-    from medlora.backbones.weights import load_backbone
-    from medlora.data.cache import ImageCache
-    from medlora.runs.audit_output import write_audit
-    from medlora.runs.auditing import audit_data
-    from medlora.runs.machine import read_memory
-
+def _audit(folder: Path) -> dict[str, Any]:
     backbone = load_backbone(BACKBONE, None)
     base = _read_own_bytes()
     started = time.process_time()
@@ -110,14 +98,12 @@ def _audit(folder: Path, connection: Connection) -> None:
     with OwnMemory() as own:
         audit = audit_data(folder / "images", cache=cache, backbone=backbone, progress=show_line)
         write_audit(audit, folder / "audit", "medlora audit")
-    connection.send(
-        {
-            "base_bytes": base,
-            "own_bytes": own.most,
-            "peak_bytes": read_memory()[1],
-            "processor_seconds": time.process_time() - started,
-        }
-    )
+    return {
+        "base_bytes": base,
+        "own_bytes": own.most,
+        "peak_bytes": read_memory()[1],
+        "processor_seconds": time.process_time() - started,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

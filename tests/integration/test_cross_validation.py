@@ -179,7 +179,7 @@ def test_changed_images_are_not_taken_up(folded, patients, tmp_path) -> None:
     record["plan"]["data"] = str(data / "manifest.csv")
     (folder / "folds.json").write_text(json.dumps(record))
     Image.fromarray(np.zeros((24, 24, 3), np.uint8)).save(data / "dark-5-0.png")
-    with pytest.raises(DataError, match=r"not those that the cross-validation in .* was started"):
+    with pytest.raises(DataError, match=r"not those that the cross-validation .* was started with"):
         resume_folds(folder, cache=NoCache())
 
 

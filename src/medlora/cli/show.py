@@ -1,11 +1,14 @@
 """`medlora show`: what a task file says of itself."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medlora.cli.options import TaskArgument, WeightsOption
+
+if TYPE_CHECKING:
+    from medlora.task.novelty import NoveltySettings
 
 
 def show_task(
@@ -28,6 +31,8 @@ def show_task(
         counts = count_values({name: tensor.shape for name, tensor in loaded.tensors.items()})
         parts = ", ".join(f"{kind} {n_values:,}" for kind, n_values in counts.items())
         n_values = sum(counts.values())
+        if loaded.card.novelty is not None:
+            card["novelty"] = _describe_novelty(loaded.card.novelty)
         card["tensors"] = f"{len(loaded.tensors)} with {n_values:,} values ({parts})"
         _print_card(card)
     if check:
@@ -55,8 +60,6 @@ def _print_card(card: dict[str, Any]) -> None:
         shapes = card["factorised"]["layers"].items()
         text = "; ".join(f"{name} {shape[0]:,} to {shape[1]:,}" for name, shape in shapes)
         card["factorised"]["layers"] = text
-    if "novelty" in card:
-        card["novelty"] = _describe_novelty(card["novelty"])
     for key, value in card.items():
         if key in ("self_check", "format_version") or value in (None, "", {}):
             continue
@@ -70,11 +73,9 @@ def _print_card(card: dict[str, Any]) -> None:
     Console().print(table, markup=False, highlight=False)
 
 
-def _describe_novelty(novelty: dict[str, Any]) -> str:
+def _describe_novelty(kept: "NoveltySettings") -> str:
     from medlora.evaluate.novelty_limit import bound_false_alarms
-    from medlora.task.novelty import NoveltySettings
 
-    kept = NoveltySettings.from_dict(novelty)
     of = "" if kept.n_val_groups is None else f" of {kept.n_val_groups:,} patients"
     most = bound_false_alarms(kept.false_alarms, kept.n_units)
     return (
