@@ -23,7 +23,7 @@ MAP_METHODS: tuple[MapMethod, ...] = get_args(MapMethod)
 # Points on the way from the empty image to the image, for pixels and for a layer's maps, and how
 # many of the former are computed at a time.
 _N_STEPS = 32
-_N_LAYER_STEPS = 8
+_N_LAYER_STEPS = 4
 _N_AT_ONCE = 8
 # Width of the Gaussian that gathers the gradients of single pixels, as a share of the side.
 _SPREAD = 0.03

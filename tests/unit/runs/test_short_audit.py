@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from medlora.data.cache import NoCache
+from medlora.data.source import split_frame
 from medlora.errors import UnreadableImageError
 from medlora.preprocessing import Preprocessing
 from medlora.runs.preparing import prepare_data
@@ -96,6 +97,20 @@ def test_files_that_give_the_label_away_are_told(tmp_path) -> None:
     record = found.to_dict()
     assert json.loads(json.dumps(record))["power"]["rows"][1]["accuracy"] == 0.9
     assert record["shortcuts"][0]["best_class"] in data.table.classes
+
+
+def test_every_location_is_read_a_few_times_whatever_their_number(tmp_path, monkeypatch) -> None:
+    folder = write_images(tmp_path / "data", MIN_FACT_IMAGES // 2)
+    data = divide(prepare_data(folder, SMALL, NoCache()), n_test=10)
+    asked = []
+
+    def count(location):
+        asked.append(location)
+        return split_frame(location)
+
+    monkeypatch.setattr("medlora.runs.preparing.split_frame", count)
+    audit_shortly(data)
+    assert 0 < len(asked) <= 3 * data.table.n_images
 
 
 def test_files_that_are_alike_give_nothing_away(tmp_path) -> None:
