@@ -1,6 +1,7 @@
 """What a bank owes on every family: an answer does not depend on what else is asked."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,8 +57,8 @@ def make_tasks(name: str) -> dict[str, Task]:
     }
 
 
-def fill_bank(name: str, dtype: torch.dtype) -> TaskBank:
-    bank = TaskBank(draw_backbone(name), dtype=dtype)
+def fill_bank(name: str, dtype: torch.dtype, **settings: Any) -> TaskBank:
+    bank = TaskBank(draw_backbone(name), dtype=dtype, **settings)
     for task in make_tasks(name).values():
         bank.add(task)
     return bank
@@ -68,6 +69,7 @@ def fill_bank(name: str, dtype: torch.dtype) -> TaskBank:
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(name: str, dtype: torch.dtype) -> None:
     backbone, tasks, tolerance = draw_backbone(name), make_tasks(name), TOLERANCES[dtype]
     bank = fill_bank(name, dtype)
+    unmerged = fill_bank(name, dtype, merged_byte_budget=0)
     pictures = draw_pictures(3)
     every = list(tasks)
     together = bank.predict(pictures, [every, every[::-1], every[:3]])
@@ -77,9 +79,11 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(name: str, dtype: to
         merged = answer_apart(task, backbone, pictures[0], dtype=dtype, merged=True)
         (alone,) = bank.predict(pictures[:1], [key])
         own = bank.predict(pictures, [key] * 3)
+        (added,) = unmerged.predict(pictures[:1], [key])
         found = {
             "merged": merged,
             "alone": alone[key].probabilities,
+            "alone, update added": added[key].probabilities,
             "own batch": own[0][key].probabilities,
             "mixed batch": mixed[every.index(key)][key].probabilities,
             "several tasks": together[0][key].probabilities,
@@ -88,6 +92,7 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(name: str, dtype: to
             assert np.abs(np.array(values) - expected).max() <= tolerance, (key, way)
         other = np.array(own[1][key].probabilities)
         assert np.abs(np.array(together[1][key].probabilities) - other).max() <= tolerance, key
+    assert unmerged.n_merged_bytes == 0
     assert compute_fingerprint(backbone.model.state_dict()) == backbone.fingerprint
 
 

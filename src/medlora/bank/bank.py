@@ -16,6 +16,7 @@ from medlora.backbones.weights import Backbone
 from medlora.bank.answers import Answer
 from medlora.bank.batch import answer_batch
 from medlora.bank.held import HeldTask, hold_task
+from medlora.bank.merged import MergedTasks
 from medlora.bank.pixels import PreparedImage, gather_inputs, name_pixels
 from medlora.bank.shelf import TaskShelf
 from medlora.data.image import prepare_image
@@ -27,6 +28,7 @@ from medlora.task.folder import TaskSource
 from medlora.task.opening import compare_answers, draw_check_images
 
 DEFAULT_BATCH_SIZE = 64
+DEFAULT_MERGED_BYTES = 64 * 2**20
 # Largest difference in a probability that computing in bf16 in place of float32 may make.
 BF16_TOLERANCE = 2e-2
 
@@ -46,6 +48,8 @@ class TaskBank:
             asked for.
         byte_budget: Bound on the memory of tasks loaded from `source`. Those not used for
             longest leave first; a batch that needs more gets it, and gives it back.
+        merged_byte_budget: Bound on the memory of weights with a task's update in them, which
+            are kept for tasks that were lately asked in batches of their own. 0 keeps none.
         dtype: Type that the backbone and the adapters are held and computed in. Heads are
             held and computed in float32.
         device: Where to compute.
@@ -63,6 +67,7 @@ class TaskBank:
         *,
         source: TaskSource | None = None,
         byte_budget: int | None = None,
+        merged_byte_budget: int = DEFAULT_MERGED_BYTES,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -73,6 +78,7 @@ class TaskBank:
         network = network.to(self.device)
         self.backbone = replace(backbone, model=borrow_weights(backbone.model, network))
         self._network = RoutedNetwork(network, find_chain(backbone.model))
+        self._merged = MergedTasks(self._network, merged_byte_budget)
         self._channels_at_end = has_channels_at_end(backbone.model)
         self._shelf = TaskShelf(self._hold, source, byte_budget)
 
@@ -85,6 +91,11 @@ class TaskBank:
     def n_bytes(self) -> int:
         """Memory that the tasks take now, beside the backbone."""
         return self._shelf.count_bytes()
+
+    @property
+    def n_merged_bytes(self) -> int:
+        """Memory of the weights that are kept with a task's update in them."""
+        return self._merged.n_bytes
 
     def add(self, task: Task | Path, *, place: str | None = None) -> None:
         """Add a task; from then on it can be asked.
@@ -266,7 +277,11 @@ class TaskBank:
             inputs, numbers = gather_inputs(images, wanted, self.dtype, self.device)
             questions = [(number, task) for number, (_, task) in zip(numbers, some, strict=True)]
             answers = answer_batch(
-                self._network, inputs, questions, channels_at_end=self._channels_at_end
+                self._network,
+                inputs,
+                questions,
+                merged=self._merged,
+                channels_at_end=self._channels_at_end,
             )
             for (place, task), answer in zip(some, answers, strict=True):
                 found[place, task.card.name] = answer

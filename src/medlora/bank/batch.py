@@ -11,6 +11,7 @@ from torch import Tensor
 from medlora.backbones.observing import summarise_hidden
 from medlora.bank.answers import Answer, answer_rows
 from medlora.bank.held import HeldTask
+from medlora.bank.merged import MergedTasks
 from medlora.lora.packing import AdapterLayout
 from medlora.lora.routed import RoutedNetwork
 from medlora.lora.routing import RowUpdate
@@ -59,6 +60,7 @@ def answer_batch(
     images: Tensor,
     questions: Sequence[tuple[int, HeldTask]],
     *,
+    merged: MergedTasks,
     channels_at_end: bool = False,
 ) -> list[Answer]:
     """Answer questions about the images of a batch, in the questions' order.
@@ -67,6 +69,7 @@ def answer_batch(
         network: The bank's network.
         images: Normalised, in the network's type, (image, 3, height, width).
         questions: Number of an image and a task that is asked about it.
+        merged: Answers a batch that asks one task alone.
         channels_at_end: Where a picture inside the network has its channels.
     """
     answers: dict[int, Answer] = {}
@@ -78,13 +81,15 @@ def answer_batch(
         plan = plan_batch([questions[place] for place in shared])
         rows = torch.tensor(plan.images, device=images.device)
         asked = [task for _, task in plan.questions]
-        updates = _collect_updates(plan.tasks)
+        layers = merged.find(plan.tasks)
+        updates = {} if layers else _collect_updates(plan.tasks)
         features, seen = network.compute_observed(
             images,
             rows,
             updates,
             _list_places(asked),
             partial(summarise_hidden, channels_at_end=channels_at_end),
+            merged=layers,
         )
         order = [row for row, _ in plan.questions]
         descriptions = {place: own[order] for place, own in seen.items()}

@@ -103,6 +103,8 @@ class AdapterLayout:
     Attributes:
         layers: Names of the adapted layers, in the network's order.
         n_values: Length of the row.
+        weight_bytes: Memory of the weights that the updates are of.
+        can_merge: Whether all of the layers are linear, so that `RoutedNetwork.merge` takes them.
     """
 
     def __init__(
@@ -117,13 +119,16 @@ class AdapterLayout:
             )
         self.layers = tuple(name for name in modules if name in layers)
         self._slots: dict[str, _LinearSlot | _ConvSlot] = {}
-        self.n_values = 0
+        self.n_values = self.weight_bytes = 0
+        self.can_merge = True
         for name in self.layers:
             layer = modules[name]
             base = layer.base if isinstance(layer, RoutedLayer) else layer
             slot = _plan_slot(name, base, tuple(layers[name]), rank, self.n_values)
             self._slots[name] = slot
             self.n_values += slot.n_values
+            self.can_merge = self.can_merge and isinstance(slot, _LinearSlot)
+            self.weight_bytes += base.get_parameter("weight").nbytes
 
     def pack(self, matrices: Mapping[str, Tensor], scale: float, dtype: torch.dtype) -> Tensor:
         """An adapter's matrices as a row, with the scale in A.

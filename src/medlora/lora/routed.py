@@ -1,15 +1,18 @@
 """A network whose layers can give every row of a batch an update of its own."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from medlora.errors import TargetError
 from medlora.lora.packing import AdapterLayout
-from medlora.lora.routing import RoutedLayer, Routing, RowUpdate, repeat_rows_at
+from medlora.lora.routing import LinearUpdate, RoutedLayer, Routing, RowUpdate, repeat_rows_at
 
 
 @dataclass
@@ -66,6 +69,35 @@ class RoutedNetwork:
                 self._layouts[key] = layout
             return self._layouts[key]
 
+    @torch.no_grad()
+    def merge(self, layout: AdapterLayout, packed: Tensor) -> dict[str, nn.Module]:
+        """The linear layers of an adapter with the update added to a copy of their weights.
+
+        Args:
+            layout: How the adapter lies in `packed`.
+            packed: Its row of memory, (n_values,).
+
+        Returns:
+            By the layer's name, for `compute_observed`.
+
+        Raises:
+            TargetError: The adapter has other layers as well.
+        """
+        merged: dict[str, nn.Module] = {}
+        for name, update in layout.read(packed[None], slice(0, 1)).items():
+            base = self._find_base(name)
+            if not isinstance(update, LinearUpdate):
+                raise TargetError(
+                    f"Layer {name!r} is a {type(base).__name__}: its update is added and never "
+                    "merged here. See AdapterLayout.can_merge."
+                )
+            # All but the weight is the base's own.
+            memo: dict[int, object] = {id(own): own for own in base.parameters()}
+            weight = nn.Parameter(update.merge(base), requires_grad=False)
+            memo[id(base.get_parameter("weight"))] = weight
+            merged[name] = copy.deepcopy(base, memo)
+        return merged
+
     def find_repeat(self, layers: Iterable[str]) -> str | None:
         """The module at whose entry images have to become rows, where `layers` are adapted.
 
@@ -100,6 +132,8 @@ class RoutedNetwork:
         updates: Mapping[str, Sequence[RowUpdate]],
         observe: Sequence[str],
         summarise: Callable[[Tensor], Tensor],
+        *,
+        merged: Mapping[str, nn.Module] = MappingProxyType({}),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the rows of a batch, and a summary of what enters some modules on the way.
 
@@ -111,12 +145,15 @@ class RoutedNetwork:
                 the network stands for its features.
             summarise: Makes a summary (input, ...) of what enters, (input, ...), which is not
                 there any more when the network has answered.
+            merged: Layer name to the layer that answers all rows in its place, as `merge` gives
+                them; in place of updates, where every row is an image of its own.
 
         Returns:
             (row, feature), in the network's type, and by module the summary, (row, ...).
         """
         place = self.find_repeat(updates) if len(images) < len(rows) else None
-        has_rows = bool(updates) and place is None
+        is_adapted = bool(updates or merged)
+        has_rows = is_adapted and place is None
         if has_rows:
             images = images[rows]
         for name in observe:
@@ -124,14 +161,14 @@ class RoutedNetwork:
         sight = _Sight(frozenset(observe), summarise)
         token = _SIGHT.set(sight)
         try:
-            with Routing(len(rows), updates, repeat_at=place, rows=rows):
+            with Routing(len(rows), updates, repeat_at=place, rows=rows, merged=merged):
                 features: Tensor = self.network(images)
         finally:
             _SIGHT.reset(token)
-        features = features if updates else features[rows]
+        features = features if is_adapted else features[rows]
         # Before the module where images become rows there are fewer images than rows.
         whole = {
-            name: own if has_rows or (updates and len(own) == len(rows)) else own[rows]
+            name: own if has_rows or (is_adapted and len(own) == len(rows)) else own[rows]
             for name, own in sight.seen.items()
         }
         behind = {name: summarise(features) for name in observe if name not in whole}
@@ -150,6 +187,11 @@ class RoutedNetwork:
                     sight.seen[name] = sight.summarise(inputs[0])
 
             self.network.get_submodule(name).register_forward_pre_hook(tell)
+
+    def _find_base(self, name: str) -> nn.Module:
+        """A layer that was laid out, below what it is wrapped in."""
+        layer = self.network.get_submodule(name)
+        return layer.base if isinstance(layer, RoutedLayer) else layer
 
     def _find_link(self, layer: str) -> str | None:
         for link in self._chain:

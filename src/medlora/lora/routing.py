@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Protocol
 
 import torch
@@ -45,14 +45,39 @@ class LinearUpdate:
 
     def apply(self, base: nn.Module, inputs: Tensor, outputs: Tensor, n_rows: int) -> None:
         """Add the update in place; see `RowUpdate.apply`."""
+        if len(self.down) == 1:
+            self._apply_shared(inputs, outputs, n_rows)
+            return
         taken = inputs.reshape(n_rows, -1, inputs.shape[-1])[self.rows]
         given = outputs.view(n_rows, -1, outputs.shape[-1])[self.rows]
-        if len(self.down) == 1:
-            # One product over all tokens of all rows.
-            taken, given = taken.flatten(0, 1)[None], given.flatten(0, 1)[None]
         hidden = torch.bmm(taken, self.down)
         for columns, part, up in self.ups:
             given[..., columns].baddbmm_(hidden[..., part], up)
+
+    def _apply_shared(self, inputs: Tensor, outputs: Tensor, n_rows: int) -> None:
+        """One product over all tokens of all rows, with as few calls as possible.
+
+        For a single image in a narrow network the calls take longer than what they compute.
+        """
+        taken, given = inputs.flatten(0, -2), outputs.view(-1, outputs.shape[-1])
+        if self.rows.stop - self.rows.start < n_rows:
+            n_tokens = len(taken) // n_rows
+            tokens = slice(self.rows.start * n_tokens, self.rows.stop * n_tokens)
+            taken, given = taken[tokens], given[tokens]
+        hidden = torch.mm(taken, self.down[0])
+        for columns, part, up in self.ups:
+            given[:, columns].addmm_(hidden[:, part], up[0])
+
+    def merge(self, base: nn.Module) -> Tensor:
+        """The layer's weight with the update that all rows share in it; a new tensor.
+
+        Args:
+            base: The frozen layer.
+        """
+        weight = base.get_parameter("weight").detach().clone()
+        for columns, part, up in self.ups:
+            weight[columns].addmm_(up[0].t(), self.down[0][:, part].t())
+        return weight
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,7 @@ class Routing:
         repeat_at: The module at whose entry `rows` is applied; None where the batch already
             has all rows.
         rows: For each row, the place in the batch of the image that it is about, int64 (row,).
+        merged: Layer name to the layer that answers all rows in its place.
 
     Raises:
         TargetError: At the end of the block, some layer with updates was never called.
@@ -121,11 +147,13 @@ class Routing:
         *,
         repeat_at: str | None = None,
         rows: Tensor | None = None,
+        merged: Mapping[str, nn.Module] = MappingProxyType({}),
     ) -> None:
         self.n_rows = n_rows
         self.updates = updates
         self.repeat_at = repeat_at
         self.rows = rows
+        self.merged = merged
         self.called: set[str] = set()
         self._token: Token[Routing | None] | None = None
 
@@ -141,7 +169,7 @@ class Routing:
     ) -> None:
         if self._token is not None:
             _ACTIVE.reset(self._token)
-        forgotten = sorted(set(self.updates) - self.called)
+        forgotten = sorted({*self.updates, *self.merged} - self.called)
         if error is None and forgotten:
             raise TargetError(
                 f"The network computes {forgotten[0]!r} without calling the layer, so that its "
@@ -173,10 +201,14 @@ class RoutedLayer(FrozenLayer):
         Args:
             inputs: As the base takes them; the rows of the batch are the first axis.
         """
-        outputs: Tensor = self.base(inputs)
         routing = _ACTIVE.get()
+        merged = routing.merged.get(self.name) if routing else None
+        layer = self.base if merged is None else merged
+        outputs: Tensor = layer(inputs)
         if routing is None:
             return outputs
+        if merged is not None:
+            routing.called.add(self.name)
         for update in routing.updates.get(self.name, ()):
             update.apply(self.base, inputs, outputs, routing.n_rows)
             routing.called.add(self.name)

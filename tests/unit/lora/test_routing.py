@@ -65,6 +65,11 @@ def apply_apart(
     return inputs
 
 
+def compute_merged(routed: RoutedNetwork, images: Tensor, merged: dict[str, nn.Module]) -> Tensor:
+    rows = torch.arange(len(images))
+    return routed.compute_observed(images, rows, {}, (), torch.clone, merged=merged)[0]
+
+
 @pytest.mark.parametrize("repeated", [False, True], ids=["own images", "one image"])
 @torch.no_grad()
 def test_every_row_gets_its_own_update_or_none(repeated: bool) -> None:
@@ -145,6 +150,9 @@ def test_a_convolution_gives_each_row_what_its_own_layer_gives(kind: str) -> Non
         assert torch.allclose(found[row], layer(images[row : row + 1])[0], atol=1e-4)
         expected = layers[0] if row else base
         assert torch.allclose(of_one[row], expected(images[row : row + 1])[0], atol=1e-4)
+    assert not layout.can_merge
+    with pytest.raises(TargetError, match="Layer '0' is a Conv2d: its update is added"):
+        routed.merge(layout, packed[0])
 
 
 @torch.no_grad()
@@ -164,6 +172,14 @@ def test_parts_of_a_fused_layer_are_updated_and_the_others_stay_bit_for_bit() ->
     found = routed.compute(inputs, torch.arange(2), updates)
     assert torch.allclose(found, layer(inputs), atol=1e-5)
     assert found[..., 6:12].equal(base(inputs)[..., 6:12])
+    assert layout.can_merge
+    before = base.weight.clone()
+    merged = routed.merge(layout, packed)
+    apart = compute_merged(routed, inputs, merged)
+    assert torch.allclose(apart, layer(inputs), atol=1e-5)
+    assert merged["0"].get_parameter("weight")[6:12].equal(base.weight[6:12])
+    assert merged["0"].get_parameter("bias") is base.bias
+    assert base.weight.equal(before)
 
 
 def test_a_layer_that_is_never_called_is_an_error_not_a_silence() -> None:
@@ -181,6 +197,8 @@ def test_a_layer_that_is_never_called_is_an_error_not_a_silence() -> None:
     updates = {"layer": [layout.read(packed[None], slice(0, 1))["layer"]]}
     with pytest.raises(TargetError, match="'layer' without calling the layer"):
         routed.compute(torch.randn(1, 2, 6), torch.arange(1), updates)
+    with pytest.raises(TargetError, match="'layer' without calling the layer"):
+        compute_merged(routed, torch.randn(1, 2, 6), routed.merge(layout, packed))
 
 
 def test_a_wrapped_layer_alone_is_its_base() -> None:

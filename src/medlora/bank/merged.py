@@ -1,0 +1,101 @@
+"""Layers with one task's update in their weights, for batches that ask that task alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from threading import Lock
+from types import MappingProxyType
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from medlora.bank.held import HeldTask
+from medlora.lora.routed import RoutedNetwork
+
+# Making the weights anew takes about as long as a network's updates of one image where they have
+# this size. For batches of fewer images they are not made, so that it never costs more time, even
+# where every batch asks another task.
+BYTES_PER_ROW: Final = 16 * 2**20
+_NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
+
+
+@dataclass
+class _Kept:
+    """A task's layers, and when they were last used."""
+
+    layers: dict[str, nn.Module]
+    n_bytes: int
+    moment: int
+
+
+class MergedTasks:
+    """The layers of tasks that were lately asked alone, for several threads at once.
+
+    A product with an update in its weights is one product: nothing is added for each image, which
+    counts most for single images in narrow networks. What a batch is answered by depends on the
+    batch and not on what was asked before, so that the same batch has the same answers.
+
+    Linear layers alone are merged. Convolutional networks in bf16 round so differently with other
+    kernels that an answer would depend on the rest of its batch by more than it may.
+
+    Args:
+        network: The bank's network.
+        byte_budget: Bound on the memory of all layers that are kept. Those not used for longest
+            leave first, and a task that is let go takes its own along. A task whose layers are
+            larger is never merged.
+    """
+
+    def __init__(self, network: RoutedNetwork, byte_budget: int) -> None:
+        self._network = network
+        self._byte_budget = byte_budget
+        self._lock = Lock()
+        self._moments = count()
+        self._kept: WeakKeyDictionary[HeldTask, _Kept] = WeakKeyDictionary()
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the layers that are kept now."""
+        with self._lock:
+            return sum(kept.n_bytes for kept in self._kept.values())
+
+    def find(self, tasks: Sequence[HeldTask | None]) -> Mapping[str, nn.Module]:
+        """The layers that answer a batch.
+
+        Args:
+            tasks: The task whose adapter each row has; None for the backbone alone.
+
+        Returns:
+            Layer name to the layer that stands in for it; none where the rows' updates are to be
+            added to the backbone's answer.
+        """
+        task = tasks[0]
+        if task is None or task.layout is None or task.packed is None:
+            return _NO_LAYERS
+        if not task.layout.can_merge:
+            return _NO_LAYERS
+        if any(other is not task for other in tasks):
+            return _NO_LAYERS
+        n_bytes = task.layout.weight_bytes
+        if n_bytes > min(self._byte_budget, BYTES_PER_ROW * len(tasks)):
+            return _NO_LAYERS
+        with self._lock:
+            kept = self._kept.get(task)
+            if kept is not None:
+                kept.moment = next(self._moments)
+                return kept.layers
+        layers = self._network.merge(task.layout, task.packed)
+        with self._lock:
+            self._kept[task] = _Kept(layers, n_bytes, next(self._moments))
+            self._push_out()
+        return layers
+
+    def _push_out(self) -> None:
+        """Let go of what does not fit; the lock is held."""
+        held = sorted(self._kept.items(), key=lambda item: item[1].moment)
+        left = sum(kept.n_bytes for _, kept in held)
+        for task, kept in held:
+            if left <= self._byte_budget:
+                return
+            del self._kept[task]
+            left -= kept.n_bytes
