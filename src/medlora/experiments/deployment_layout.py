@@ -21,8 +21,9 @@ The result is plain JSON:
         the rounds: IT and ST for all images; of one switch (A-ST, null where there was none);
         TT, which is IT, ST and loading together. p50 and p99 are over all batches of all rounds,
         of one batch with its switches: of one image where `batch_size` is 1. `ratio` is IT
-        divided by that of the plain model in the same round, the median over the rounds.
-        `rounds` holds the lists: {inference_seconds, switching_seconds, ratio}.
+        divided by that of the plain model in the same turn, the median over all turns.
+        `rounds` holds the lists: {inference_seconds, switching_seconds, ratio}, the last the
+        medians over the turns of each round.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""From turns to rows: sums, medians, ratios within a round, and differences of answers."""
+"""From turns to rows: sums, medians, ratios within a turn, and differences of answers."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_rows_hold_medians_over_rounds() -> None:
     assert switched["p99_seconds"] == pytest.approx(5.0)
 
 
-def test_a_ratio_is_formed_within_its_round() -> None:
+def test_a_ratio_is_formed_within_its_turn() -> None:
     result = summarise_deployment(SETTINGS, plant())
     rows = {row["strategy"]: row for row in result["rows"]}
     assert rows["switched"]["rounds"]["ratio"] == [1.5, 1.0, 1.25]
@@ -68,6 +68,26 @@ def test_a_ratio_is_formed_within_its_round() -> None:
     assert rows["mixed"]["inference_seconds"] == 6.0
     assert rows["mixed"]["ratio"] == 1.1
     assert rows["plain"]["ratio"] == 1.0
+
+
+def test_a_turn_that_was_disturbed_does_not_spoil_its_round() -> None:
+    measured = plant()
+    for name, seconds in (("plain", 1.0), ("mixed", 1.2)):
+        for number in range(1, 6):
+            # Other work falls on two of the bank's five turns.
+            took = 3.0 if name == "mixed" and number in (2, 3) else seconds
+            measured.add(name, Turn("shuffled", 2, number - 1), TurnFigures(took, 0, 0, [took]))
+    measured.facts = {name: measured.facts[name] for name in ("plain", "mixed")}
+    settings = make_settings(
+        strategies=("plain", "mixed"),
+        orders=("task", "shuffled"),
+        batch_sizes=(2,),
+        workload=SETTINGS.workload,
+    )
+    rows = summarise_deployment(settings, measured)["rows"]
+    assert rows[-1]["inference_seconds"] == pytest.approx(9.6)
+    assert rows[-1]["ratio"] == pytest.approx(1.2)
+    assert rows[-1]["rounds"]["ratio"] == [pytest.approx(1.2)]
 
 
 def test_without_a_switch_there_is_no_time_of_one() -> None:
