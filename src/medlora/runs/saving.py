@@ -26,7 +26,7 @@ from medlora.train import sentinels
 from medlora.train.loop import Outcome
 
 # Enough images to notice that an adapter does nothing, or that a file answers otherwise.
-N_PROBES = 64
+N_PROBES = 32
 # Largest difference between a model in memory and its file, by the file's number format.
 _SAVE_TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 
