@@ -64,8 +64,13 @@ def answer_rows(
         biases = torch.stack([tasks[row].bias for row in rows])
         logits = torch.baddbmm(biases[:, None], features[rows].float()[:, None], weights)[:, 0]
         probabilities = compute_probabilities(logits, multi_label=multi_label).cpu().numpy()
-        for row, values in zip(rows, probabilities, strict=True):
-            answers[row] = _decide(tasks[row], values, scores.get(row))
+        own: dict[HeldTask, list[int]] = {}
+        for place, row in enumerate(rows):
+            own.setdefault(tasks[row], []).append(place)
+        for task, places in own.items():
+            asked = [rows[place] for place in places]
+            found = _decide(task, probabilities[places], [scores.get(row) for row in asked])
+            answers.update(zip(asked, found, strict=True))
     return [answers[row] for row in range(len(tasks))]
 
 
@@ -85,18 +90,27 @@ def _score_novelty(
 
 
 def _decide(
-    task: HeldTask, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", score: float | None
-) -> Answer:
+    task: HeldTask,
+    probabilities: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+    scores: Sequence[float | None],
+) -> list[Answer]:
+    """A task's answers about some images, given (image, class) probabilities."""
     card = task.card
-    (chosen,) = decide(values[None], card.thresholds, card.multi_label)
-    (reservation,) = judge_answers(card, values[None], None if score is None else np.array([score]))
-    return Answer(
-        task=card.name,
-        classes=card.classes,
-        probabilities=tuple(values.tolist()),
-        decision=tuple(name for name, is_in in zip(card.classes, chosen, strict=True) if is_in),
-        abstain=reservation.abstain,
-        prediction_set=reservation.prediction_set,
-        undecided=reservation.undecided,
-        novelty=reservation.novelty,
-    )
+    decisions = decide(probabilities, card.thresholds, card.multi_label)
+    novelty = None if task.measure is None else np.array(scores, dtype=float)
+    reservations = judge_answers(card, probabilities, novelty)
+    return [
+        Answer(
+            task=card.name,
+            classes=card.classes,
+            probabilities=tuple(values),
+            decision=tuple(name for name, is_in in zip(card.classes, chosen, strict=True) if is_in),
+            abstain=reservation.abstain,
+            prediction_set=reservation.prediction_set,
+            undecided=reservation.undecided,
+            novelty=reservation.novelty,
+        )
+        for values, chosen, reservation in zip(
+            probabilities.tolist(), decisions, reservations, strict=True
+        )
+    ]

@@ -72,22 +72,24 @@ def test_a_ratio_is_formed_within_its_turn() -> None:
 
 def test_a_turn_that_was_disturbed_does_not_spoil_its_round() -> None:
     measured = plant()
-    for name, seconds in (("plain", 1.0), ("mixed", 1.2)):
-        for number in range(1, 6):
+    answers = dict.fromkeys(range(4), (0.5, 0.5))
+    for name, seconds in (("plain", 1.0), ("switched", 1.5), ("mixed", 1.2)):
+        for number in range(5):
             # Other work falls on two of the bank's five turns.
-            took = 3.0 if name == "mixed" and number in (2, 3) else seconds
-            measured.add(name, Turn("shuffled", 2, number - 1), TurnFigures(took, 0, 0, [took]))
-    measured.facts = {name: measured.facts[name] for name in ("plain", "mixed")}
+            took = 3.0 if name == "mixed" and number in (1, 2) else seconds
+            figures = TurnFigures(took, 0.0, 0, [took], dict(answers))
+            measured.add(name, Turn("shuffled", 2, number), figures)
     settings = make_settings(
-        strategies=("plain", "mixed"),
+        strategies=NAMES,
         orders=("task", "shuffled"),
         batch_sizes=(2,),
         workload=SETTINGS.workload,
     )
     rows = summarise_deployment(settings, measured)["rows"]
-    assert rows[-1]["inference_seconds"] == pytest.approx(9.6)
-    assert rows[-1]["ratio"] == pytest.approx(1.2)
-    assert rows[-1]["rounds"]["ratio"] == [pytest.approx(1.2)]
+    (mixed,) = [row for row in rows if row["order"] == "shuffled" and row["strategy"] == "mixed"]
+    assert mixed["inference_seconds"] == pytest.approx(9.6)
+    assert mixed["ratio"] == pytest.approx(1.2)
+    assert mixed["rounds"]["ratio"] == [pytest.approx(1.2)]
 
 
 def test_without_a_switch_there_is_no_time_of_one() -> None:
