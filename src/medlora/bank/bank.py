@@ -14,7 +14,7 @@ from medlora.backbones.observing import has_channels_at_end
 from medlora.backbones.spec import find_chain
 from medlora.backbones.weights import Backbone
 from medlora.bank.answers import Answer
-from medlora.bank.batch import answer_batch
+from medlora.bank.batch import answer_batch, order_row
 from medlora.bank.held import HeldTask, hold_task
 from medlora.bank.merged import MergedTasks
 from medlora.bank.pixels import PreparedImage, gather_inputs, name_pixels
@@ -272,7 +272,9 @@ class TaskBank:
         found: dict[tuple[int, str], Answer] = {}
         sizes = dict.fromkeys(task.card.preprocessing.size for _, task in asked)
         for size in sizes:
-            some = [pair for pair in asked if pair[1].card.preprocessing.size == size]
+            # In the order of the rows: where every image is asked once, nothing is moved then.
+            own = (pair for pair in asked if pair[1].card.preprocessing.size == size)
+            some = sorted(own, key=order_row)
             wanted = [(place, task.card.preprocessing) for place, task in some]
             inputs, numbers = gather_inputs(images, wanted, self.dtype, self.device)
             questions = [(number, task) for number, (_, task) in zip(numbers, some, strict=True)]

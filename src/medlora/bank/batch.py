@@ -35,6 +35,16 @@ class BatchPlan:
     questions: list[tuple[int, HeldTask]]
 
 
+def order_row(question: tuple[int, HeldTask | None]) -> tuple[int, int, int]:
+    """Where a row stands in its batch: beside those of its layout, of its task, of its image.
+
+    Args:
+        question: Number of an image, and the task that is asked about it.
+    """
+    image, task = question
+    return id(_get_layout(task)), id(task), image
+
+
 def plan_batch(questions: Sequence[tuple[int, HeldTask]]) -> BatchPlan:
     """The rows that answer some questions, those of one layout and of one task side by side.
 
@@ -43,9 +53,7 @@ def plan_batch(questions: Sequence[tuple[int, HeldTask]]) -> BatchPlan:
             of its own.
     """
     wanted = [(image, task if task.layout else None) for image, task in questions]
-    rows = sorted(
-        dict.fromkeys(wanted), key=lambda row: (id(_get_layout(row[1])), id(row[1]), row[0])
-    )
+    rows = sorted(dict.fromkeys(wanted), key=order_row)
     places = {row: place for place, row in enumerate(rows)}
     return BatchPlan(
         images=[image for image, _ in rows],
@@ -79,7 +87,7 @@ def answer_batch(
         (shared if task.model is None else private.setdefault(task, [])).append(place)
     if shared:
         plan = plan_batch([questions[place] for place in shared])
-        rows = torch.tensor(plan.images, device=images.device)
+        rows = torch.tensor(plan.images)
         asked = [task for _, task in plan.questions]
         layers = merged.find(plan.tasks)
         updates = {} if layers else _collect_updates(plan.tasks)

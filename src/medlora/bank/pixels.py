@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from medlora.preprocessing import Preprocessing
 PreparedImage: TypeAlias = Mapping[Preprocessing, Tensor]
 
 
+@lru_cache(maxsize=1024)
 def name_pixels(preprocessing: Preprocessing) -> Preprocessing:
     """The preprocessing without what comes after the pixels, the same for the same pixels.
 

@@ -117,7 +117,7 @@ class RoutedNetwork:
 
         Args:
             images: Normalised, in the network's type, (image, 3, height, width).
-            rows: For each row the number of its image, int64 (row,).
+            rows: For each row the number of its image, int64 (row,), on the processor.
             updates: Layer name to the updates of some rows.
 
         Returns:
@@ -139,7 +139,7 @@ class RoutedNetwork:
 
         Args:
             images: Normalised, in the network's type, (image, 3, height, width).
-            rows: For each row the number of its image, int64 (row,).
+            rows: For each row the number of its image, int64 (row,), on the processor.
             updates: Layer name to the updates of some rows.
             observe: Modules of the chain, or others that are called once; what is no module of
                 the network stands for its features.
@@ -154,7 +154,9 @@ class RoutedNetwork:
         place = self.find_repeat(updates) if len(images) < len(rows) else None
         is_adapted = bool(updates or merged)
         has_rows = is_adapted and place is None
-        if has_rows:
+        is_in_order = torch.equal(rows, torch.arange(len(images)))
+        rows = rows.to(images.device)
+        if has_rows and not is_in_order:
             images = images[rows]
         for name in observe:
             self._tap(name)
