@@ -77,7 +77,7 @@ def answer_batch(
         network: The bank's network.
         images: Normalised, in the network's type, (image, 3, height, width).
         questions: Number of an image and a task that is asked about it.
-        merged: Answers a batch that asks one task alone.
+        merged: Has the layers that answer a batch of one task alone.
         channels_at_end: Where a picture inside the network has its channels.
     """
     answers: dict[int, Answer] = {}
