@@ -1,8 +1,6 @@
 """Layers with one task's update in their weights, for batches that ask that task alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
 from threading import Lock
 from types import MappingProxyType
 from typing import Final
@@ -18,15 +16,6 @@ from medlora.lora.routed import RoutedNetwork
 # where every batch asks another task.
 BYTES_PER_ROW: Final = 16 * 2**20
 _NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
-
-
-@dataclass
-class _Kept:
-    """A task's layers, and when they were last used."""
-
-    layers: dict[str, nn.Module]
-    n_bytes: int
-    moment: int
 
 
 class MergedTasks:
@@ -50,14 +39,14 @@ class MergedTasks:
         self._network = network
         self._byte_budget = byte_budget
         self._lock = Lock()
-        self._moments = count()
-        self._kept: WeakKeyDictionary[HeldTask, _Kept] = WeakKeyDictionary()
+        # The one that was used last stands last.
+        self._kept: WeakKeyDictionary[HeldTask, dict[str, nn.Module]] = WeakKeyDictionary()
 
     @property
     def n_bytes(self) -> int:
         """Memory of the layers that are kept now."""
         with self._lock:
-            return sum(kept.n_bytes for kept in self._kept.values())
+            return self._count_bytes()
 
     def find(self, tasks: Sequence[HeldTask | None]) -> Mapping[str, nn.Module]:
         """The layers that answer a batch.
@@ -76,26 +65,25 @@ class MergedTasks:
             return _NO_LAYERS
         if any(other is not task for other in tasks):
             return _NO_LAYERS
-        n_bytes = task.layout.weight_bytes
-        if n_bytes > min(self._byte_budget, BYTES_PER_ROW * len(tasks)):
+        if task.layout.weight_bytes > min(self._byte_budget, BYTES_PER_ROW * len(tasks)):
             return _NO_LAYERS
         with self._lock:
-            kept = self._kept.get(task)
-            if kept is not None:
-                kept.moment = next(self._moments)
-                return kept.layers
-        layers = self._network.merge(task.layout, task.packed)
+            layers = self._kept.get(task)
+        if layers is None:
+            layers = self._network.merge(task.layout, task.packed)
         with self._lock:
-            self._kept[task] = _Kept(layers, n_bytes, next(self._moments))
+            self._kept.pop(task, None)
+            self._kept[task] = layers
             self._push_out()
         return layers
 
+    def _count_bytes(self) -> int:
+        """Memory of the layers that are kept; the lock is held."""
+        return sum(task.layout.weight_bytes for task in self._kept if task.layout)
+
     def _push_out(self) -> None:
         """Let go of what does not fit; the lock is held."""
-        held = sorted(self._kept.items(), key=lambda item: item[1].moment)
-        left = sum(kept.n_bytes for _, kept in held)
-        for task, kept in held:
-            if left <= self._byte_budget:
+        for task in list(self._kept):
+            if self._count_bytes() <= self._byte_budget:
                 return
             del self._kept[task]
-            left -= kept.n_bytes

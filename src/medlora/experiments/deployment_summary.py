@@ -26,7 +26,6 @@ class Measured:
         memory: The most that it held.
         passes: Figures of each pass over all images, one for each round, by strategy, order
             and batch size.
-        turns: Seconds of the answers of each of a pass's turns, in the same places.
         load: The system's load average before and after.
     """
 
@@ -35,18 +34,15 @@ class Measured:
     facts: dict[str, StrategyFacts] = field(default_factory=dict)
     memory: dict[str, MemoryFigures] = field(default_factory=dict)
     passes: dict[PassKey, list[TurnFigures]] = field(default_factory=dict)
-    turns: dict[PassKey, list[list[float]]] = field(default_factory=dict)
     load: list[float | None] = field(default_factory=list)
 
     def add(self, name: str, turn: Turn, figures: TurnFigures) -> None:
         """Add a turn to the pass that it belongs to; a first turn begins another."""
-        key = (name, turn.order, turn.batch_size)
-        rounds, turns = self.passes.setdefault(key, []), self.turns.setdefault(key, [])
+        rounds = self.passes.setdefault((name, turn.order, turn.batch_size), [])
         if turn.number == 0:
             rounds.append(TurnFigures())
-            turns.append([])
         whole = rounds[-1]
-        turns[-1].append(figures.inference_seconds)
+        whole.turn_seconds.append(figures.inference_seconds)
         whole.inference_seconds += figures.inference_seconds
         whole.switching_seconds += figures.switching_seconds
         whole.n_switches += figures.n_switches
@@ -119,13 +115,16 @@ def compare_answers(settings: DeploymentSettings, measured: Measured) -> dict[st
 def _summarise_pass(key: PassKey, measured: Measured) -> dict[str, Any]:
     name, order, batch_size = key
     rounds = measured.passes[key]
-    plain = measured.turns[PLAIN, order, batch_size]
+    plain = measured.passes[PLAIN, order, batch_size]
     inference = [figures.inference_seconds for figures in rounds]
     switching = [figures.switching_seconds for figures in rounds]
     # What else the machine does is over in less than a pass: turns of the same images are compared.
     ratios = [
-        [own / other for own, other in zip(*pair, strict=True)]
-        for pair in zip(measured.turns[key], plain, strict=True)
+        [
+            seconds / plainly
+            for seconds, plainly in zip(own.turn_seconds, other.turn_seconds, strict=True)
+        ]
+        for own, other in zip(rounds, plain, strict=True)
     ]
     n_switches = rounds[0].n_switches
     batches = [seconds for figures in rounds for seconds in figures.batch_seconds]

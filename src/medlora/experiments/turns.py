@@ -28,7 +28,7 @@ class Turn:
 
 @dataclass
 class TurnFigures:
-    """What a turn took.
+    """What a turn took, or several turns together.
 
     Attributes:
         inference_seconds: Of all answers, from pixels to probabilities.
@@ -36,6 +36,7 @@ class TurnFigures:
         n_switches: How many.
         batch_seconds: Of each batch, switches included.
         answers: Probabilities by the image's number.
+        turn_seconds: Of all answers of each turn, where several are together.
     """
 
     inference_seconds: float = 0.0
@@ -43,6 +44,7 @@ class TurnFigures:
     n_switches: int = 0
     batch_seconds: list[float] = field(default_factory=list)
     answers: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    turn_seconds: list[float] = field(default_factory=list)
 
 
 class TurnTaker:

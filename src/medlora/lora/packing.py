@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medlora.errors import TargetError
 from medlora.lora.conv import check_convolution
 from medlora.lora.linear import WHOLE, find_columns
-from medlora.lora.routing import ConvUpdate, LinearUpdate, RoutedLayer, RowUpdate
+from medlora.lora.routing import ConvUpdate, LinearUpdate, RowUpdate, find_base
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ class AdapterLayout:
         self.n_values = self.weight_bytes = 0
         self.can_merge = True
         for name in self.layers:
-            layer = modules[name]
-            base = layer.base if isinstance(layer, RoutedLayer) else layer
+            base = find_base(modules[name])
             slot = _plan_slot(name, base, tuple(layers[name]), rank, self.n_values)
             self._slots[name] = slot
             self.n_values += slot.n_values

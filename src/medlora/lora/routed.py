@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from medlora.errors import TargetError
 from medlora.lora.packing import AdapterLayout
-from medlora.lora.routing import LinearUpdate, RoutedLayer, Routing, RowUpdate, repeat_rows_at
+from medlora.lora.routing import (
+    LinearUpdate,
+    RoutedLayer,
+    Routing,
+    RowUpdate,
+    find_base,
+    repeat_rows_at,
+)
 
 
 @dataclass
@@ -85,7 +92,7 @@ class RoutedNetwork:
         """
         merged: dict[str, nn.Module] = {}
         for name, update in layout.read(packed[None], slice(0, 1)).items():
-            base = self._find_base(name)
+            base = find_base(self.network.get_submodule(name))
             if not isinstance(update, LinearUpdate):
                 raise TargetError(
                     f"Layer {name!r} is a {type(base).__name__}: its update is added and never "
@@ -154,9 +161,9 @@ class RoutedNetwork:
         place = self.find_repeat(updates) if len(images) < len(rows) else None
         is_adapted = bool(updates or merged)
         has_rows = is_adapted and place is None
-        is_in_order = torch.equal(rows, torch.arange(len(images)))
+        is_moved = has_rows and not torch.equal(rows, torch.arange(len(images)))
         rows = rows.to(images.device)
-        if has_rows and not is_in_order:
+        if is_moved:
             images = images[rows]
         for name in observe:
             self._tap(name)
@@ -189,11 +196,6 @@ class RoutedNetwork:
                     sight.seen[name] = sight.summarise(inputs[0])
 
             self.network.get_submodule(name).register_forward_pre_hook(tell)
-
-    def _find_base(self, name: str) -> nn.Module:
-        """A layer that was laid out, below what it is wrapped in."""
-        layer = self.network.get_submodule(name)
-        return layer.base if isinstance(layer, RoutedLayer) else layer
 
     def _find_link(self, layer: str) -> str | None:
         for link in self._chain:

@@ -202,17 +202,18 @@ class RoutedLayer(FrozenLayer):
             inputs: As the base takes them; the rows of the batch are the first axis.
         """
         routing = _ACTIVE.get()
-        merged = routing.merged.get(self.name) if routing else None
-        layer = self.base if merged is None else merged
+        layer = routing.merged.get(self.name, self.base) if routing else self.base
         outputs: Tensor = layer(inputs)
-        if routing is None:
-            return outputs
-        if merged is not None:
-            routing.called.add(self.name)
-        for update in routing.updates.get(self.name, ()):
-            update.apply(self.base, inputs, outputs, routing.n_rows)
+        if routing:
+            for update in routing.updates.get(self.name, ()):
+                update.apply(self.base, inputs, outputs, routing.n_rows)
             routing.called.add(self.name)
         return outputs
+
+
+def find_base(layer: nn.Module) -> nn.Module:
+    """A layer below what it may be wrapped in."""
+    return layer.base if isinstance(layer, RoutedLayer) else layer
 
 
 def repeat_rows_at(network: nn.Module, name: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class PreparedData:
         """SHA-256 over the digests of all images, in their order."""
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """What identifies each row's image: the digest of its file, and the frame in it."""
         frames = [split_frame(location)[1] or 0 for location in self.table.locations]

@@ -148,8 +148,7 @@ def _find_shortcuts(data: PreparedData, seed: int) -> tuple[int, tuple[Shortcut,
     """How many files were looked at, and what their labels can be told from."""
     rows = spread_rows(np.arange(data.table.n_images), MAX_FACT_IMAGES)
     table = data.table.select(rows)
-    names = data.names
-    groups = group_rows(table.patients, [names[row] for row in rows])
+    groups = group_rows(table.patients, [data.names[row] for row in rows])
     folds = fold_images(table, groups, seed) if len(rows) >= MIN_FACT_IMAGES else None
     if folds is None:
         return 0, ()
