@@ -89,7 +89,8 @@ class FactorisedLayer(nn.Module):
         Returns:
             Float32 (batch, output, 1, 1), or as many places as the kernel has on the maps.
         """
-        maps = maps.to(self.U.dtype)
+        # Type and order in one copy: flattening a network's own order would be a second one.
+        maps = maps.to(self.U.dtype, memory_format=torch.contiguous_format)
         if self.normalises:
             mean_square = maps.square().mean(dim=(1, 2, 3), keepdim=True)
             maps = maps * mean_square.clamp(min=_SMALLEST_MEAN_SQUARE).rsqrt()
