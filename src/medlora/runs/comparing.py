@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -208,8 +209,8 @@ def compare_paired(
 def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
     """The runs of each method, by the shortest name that tells the methods apart.
 
-    That is the method, or method and backbone, or these and one setting in which the methods
-    differ, or the folder of the method's first run.
+    That is the method, or method and backbone, or these and one or two settings in which the
+    methods differ, or the folder of the method's first run.
 
     Raises:
         DataError: Two runs of one method have one seed.
@@ -236,16 +237,18 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
 
 
 def _name_by_setting(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
-    """Names with the value of one setting, for those runs that method and backbone leave alike."""
+    """Names with the values of one setting, then of two, where method and backbone are alike."""
     names = [f"{run.card.method} on {run.card.backbone.name}" for run in runs]
     counts = Counter(names)
     settings = [run.plan.settings.reduce() for run in runs]
     others = (each.name for each in fields(TrainSettings) if each.name != "augmentation")
-    for key in (*_TELLING, *others):
-        values = [getattr(own, key) for own in settings]
+    order = dict.fromkeys((*_TELLING, *others))
+    for keys in (*combinations(order, 1), *combinations(order, 2)):
         yield [
-            f"{name}, {key.replace('_', ' ')} {value}" if counts[name] > 1 else name
-            for name, value in zip(names, values, strict=True)
+            ", ".join([name, *(f"{key.replace('_', ' ')} {getattr(own, key)}" for key in keys)])
+            if counts[name] > 1
+            else name
+            for name, own in zip(names, settings, strict=True)
         ]
 
 

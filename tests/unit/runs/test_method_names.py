@@ -40,12 +40,23 @@ def test_what_is_left_to_the_default_is_named_by_its_value() -> None:
     }
 
 
-def test_runs_that_no_single_setting_tells_apart_are_told_by_their_folders() -> None:
-    settings = ((4, 3), (4, 5), (8, 3), (8, 5))
-    runs = [
-        describe_run(f"runs/{rank}-{epochs}", rank=rank, epochs=epochs) for rank, epochs in settings
+def test_runs_that_no_single_setting_tells_apart_are_told_by_two() -> None:
+    runs = [describe_run(rank=rank, epochs=epochs) for rank in (4, 8) for epochs in (3, 5)]
+    assert list(name_methods(runs)) == [
+        "lora on vit, rank 4, epochs 3",
+        "lora on vit, rank 4, epochs 5",
+        "lora on vit, rank 8, epochs 3",
+        "lora on vit, rank 8, epochs 5",
     ]
-    assert list(name_methods(runs)) == ["runs/4-3", "runs/4-5", "runs/8-3", "runs/8-5"]
+
+
+def test_runs_that_no_two_settings_tell_apart_are_told_by_their_folders() -> None:
+    settings = [(rank, epochs, size) for rank in (4, 8) for epochs in (3, 5) for size in (8, 16)]
+    runs = [
+        describe_run(f"runs/{rank}-{epochs}-{size}", rank=rank, epochs=epochs, batch_size=size)
+        for rank, epochs, size in settings
+    ]
+    assert list(name_methods(runs)) == [f"runs/{a}-{b}-{c}" for a, b, c in settings]
 
 
 def test_one_seed_twice_is_refused() -> None:
