@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -226,24 +226,20 @@ def name_methods(runs: Sequence[RunAnswers]) -> dict[str, list[int]]:
             twice = ", ".join(str(runs[place].place) for place in places)
             raise DataError(f"Runs of one method have one seed: {twice}. Name each run once.")
     firsts = [runs[places[0]] for places in members]
-    choices: list[list[str]] = [
-        [str(run.card.method) for run in firsts],
-        [f"{run.card.method} on {run.card.backbone.name}" for run in firsts],
-        *_name_by_setting(firsts),
-        [str(run.place) for run in firsts],
-    ]
-    names = next(each for each in choices if len(set(each)) == len(each) or each is choices[-1])
+    folders = [str(run.place) for run in firsts]
+    names = next((each for each in _propose_names(firsts) if len(set(each)) == len(each)), folders)
     return dict(zip(names, members, strict=True))
 
 
-def _name_by_setting(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
-    """Names with the values of one setting, then of two, where method and backbone are alike."""
+def _propose_names(runs: Sequence[RunAnswers]) -> Iterator[list[str]]:
+    """Names of methods, shortest first; settings stand where method and backbone are alike."""
+    yield [str(run.card.method) for run in runs]
     names = [f"{run.card.method} on {run.card.backbone.name}" for run in runs]
     counts = Counter(names)
     settings = [run.plan.settings.reduce() for run in runs]
     others = (each.name for each in fields(TrainSettings) if each.name != "augmentation")
     order = dict.fromkeys((*_TELLING, *others))
-    for keys in (*combinations(order, 1), *combinations(order, 2)):
+    for keys in chain.from_iterable(combinations(order, n_keys) for n_keys in range(3)):
         yield [
             ", ".join([name, *(f"{key.replace('_', ' ')} {getattr(own, key)}" for key in keys)])
             if counts[name] > 1
