@@ -11,7 +11,7 @@ from PIL import Image
 from medlora.data.cache import NoCache
 from medlora.data.table import read_table
 from medlora.errors import DataError, SettingsError, TrainingError
-from medlora.runs import saving
+from medlora.runs import ongoing, saving
 from medlora.runs.opened import open_task
 from medlora.runs.training import resume_run, start_run
 from medlora.task.file import load_task, pack_task, unpack_task
@@ -78,6 +78,28 @@ def test_half_precision_files_open(images, tmp_path) -> None:
 def test_bf16_is_told_in_the_card(images, tmp_path) -> None:
     result = train(images, tmp_path / "run", epochs=1, precision="bf16")
     assert load_task(result.task).card.training["precision"] == "bf16"
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_in(images, tmp_path, monkeypatch) -> None:
+    """What is fastest is measured, and may be measured otherwise another time."""
+    monkeypatch.setattr(ongoing, "choose_precision", lambda precision, device: "bf16")
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    train(images, whole, precision="auto")
+    left = iter([False] * 3)
+    stopped = train(images, folder, precision="auto", should_stop=lambda: next(left, True))
+    assert stopped.ended == "stopped"
+    monkeypatch.setattr(ongoing, "choose_precision", lambda precision, device: "fp32")
+    result = resume(folder)
+    assert load_task(result.task).card.training["precision"] == "bf16"
+    assert_same_tensors(read_tensors(folder), read_tensors(whole))
+
+
+def test_a_run_in_a_precision_that_there_is_not_is_refused(trained, tmp_path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"precision": "fp7"}))
+    with pytest.raises(SettingsError, match="started in the precision 'fp7', which there is not"):
+        resume(folder)
 
 
 def test_a_run_with_changed_images_is_not_taken_up(tmp_path) -> None:

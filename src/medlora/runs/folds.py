@@ -101,6 +101,7 @@ def start_folds(
             "data_sha256": pool.digest,
             "backbone_fingerprint": run.backbone.fingerprint,
             "n_processes": fabric.world_size,
+            "precision": run.precision,
         }
         write_json(folder / RECORD_NAME, record)
     fabric.barrier()
@@ -201,7 +202,9 @@ class _Job:
                 should_stop=self.should_stop,
             )
         plan = replace(run.plan, name=name)
-        own = OngoingRun(plan, place, run.cache, run.fabric, run.progress, run.backbone)
+        own = OngoingRun(
+            plan, place, run.cache, run.fabric, run.progress, run.backbone, run.precision
+        )
         return begin_run(own, data, refit=refit, should_stop=self.should_stop)
 
     def _split(self, number: int) -> ImageTable:

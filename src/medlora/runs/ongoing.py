@@ -27,7 +27,7 @@ from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
-from medlora.task.precision import DTYPES, choose_precision
+from medlora.task.precision import DTYPES, Chosen, choose_precision
 from medlora.task.records import AdapterSettings, FactorisedSettings
 from medlora.train.examples import TrainingData
 from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK
@@ -43,6 +43,8 @@ class OngoingRun:
         fabric: Devices and processes, launched.
         progress: Told of every step.
         backbone: The plan's pretrained network, where it is loaded already.
+        precision: What it was begun in, where it was begun before; else what the settings ask
+            for, or what the first process measures as fastest.
 
     Attributes:
         settings: The plan's, with nothing left open.
@@ -68,6 +70,7 @@ class OngoingRun:
         fabric: Fabric,
         progress: Progress,
         backbone: Backbone | None = None,
+        precision: Chosen | None = None,
     ) -> None:
         self.plan = plan
         self.folder = folder
@@ -75,7 +78,8 @@ class OngoingRun:
         self.fabric = fabric
         self.progress = progress
         self.settings = plan.settings.resolve()
-        self.precision = choose_precision(self.settings.precision, fabric.device)
+        chosen = precision or choose_precision(self.settings.precision, fabric.device)
+        self.precision: Chosen = fabric.broadcast(chosen)
         name = self.settings.backbone
         # Fully connected layers that W = U V replaces are neither loaded nor fingerprinted.
         if self.settings.method == "factorised":

@@ -11,6 +11,7 @@ from medlora.progress import Progress
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData
+from medlora.task.precision import DTYPES
 
 
 def reopen_run(
@@ -26,14 +27,15 @@ def reopen_run(
 
     Args:
         place: The folder.
-        record: `plan`, `n_processes` and `backbone_fingerprint`, as it was begun.
+        record: `plan`, `n_processes`, `backbone_fingerprint` and `precision`, as it was begun.
         cache: Where decoded images are kept.
         fabric: Devices and processes, launched; one process on the CPU where None.
         progress: Told of every step.
         what: What the folder holds, for errors.
 
     Raises:
-        SettingsError: There are more processes or fewer, or the weights are others.
+        SettingsError: There are more processes or fewer, the weights are others, or the record
+            is not what a run writes.
     """
     plan = RunPlan.from_dict(record["plan"])
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -45,7 +47,14 @@ def reopen_run(
     fabric.barrier()
     if fabric.is_global_zero:
         place.remove_parts()
-    run = OngoingRun(plan, place, cache, fabric, progress)
+    # Runs from before it was written down computed in what is chosen anew.
+    precision = record.get("precision")
+    if precision is not None and precision not in DTYPES:
+        raise SettingsError(
+            f"The {what} in {place.path} was started in the precision {precision!r}, which there "
+            f"is not; there are {', '.join(DTYPES)}. Start anew."
+        )
+    run = OngoingRun(plan, place, cache, fabric, progress, precision=precision)
     if run.backbone.fingerprint != record["backbone_fingerprint"]:
         raise SettingsError(
             f"The {what} in {place.path} was started on {plan.settings.backbone}@"

@@ -100,6 +100,7 @@ def begin_run(
             "unreadable": list(data.unreadable),
             "backbone_fingerprint": run.backbone.fingerprint,
             "n_processes": run.fabric.world_size,
+            "precision": run.precision,
             "software": list_versions(),
         }
         if refit is not None:
