@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_fields import field
 from medlora.runs.machine import describe_machine
 from medlora.storage import write_atomically
 
@@ -111,6 +112,34 @@ def describe_command() -> str:
     # Paths are told from the repository, so that a record says nothing about who measured.
     line = shlex.join([*program, *sys.argv[1:]])
     return line.replace(f"{ROOT}{os.sep}", "").replace(f"{ROOT.parent}{os.sep}", "../")
+
+
+def describe_origin(record: dict[str, Any]) -> str:
+    """One sentence: machine, versions, date, commit, and the command that measured."""
+    machine = field(record, "machine")
+    memory = machine.get("memory_bytes")
+    size = f", {memory / 2**30:.0f} GiB" if memory else ""
+    gpus = "".join(f", {gpu}" for gpu in machine.get("gpus", []))
+    versions = field(record, "versions")
+    named = ("python", "torch", "timm", "peft")
+    packages = ", ".join(f"{name} {versions[name]}" for name in named if name in versions)
+    commit = record.get("commit")
+    place = f" at commit {shorten_commit(commit)}" if commit else ""
+    return (
+        f"Measured on {field(machine, 'cpu')} ({field(machine, 'cores')} cores{size}){gpus}; "
+        f"{packages}; {field(record, 'date')[:10]}{place}: `{field(record, 'command')}`"
+    )
+
+
+def shorten_commit(commit: str) -> str:
+    """Ten digits of the commit, and whether its sources had been changed.
+
+    Example:
+        >>> shorten_commit("0123456789abcdef+changes")
+        '0123456789 with changes'
+    """
+    digits, _, changes = commit.partition("+")
+    return digits[:10] + (" with changes" if changes else "")
 
 
 def _run_git(*arguments: str) -> str:

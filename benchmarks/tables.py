@@ -31,7 +31,7 @@ from benchmarks.mixed_tasks_table import render_mixed_tasks
 from benchmarks.model_zoo_table import render_model_zoo
 from benchmarks.novelty_candidates_table import render_novelty_candidates
 from benchmarks.real_tasks_table import render_real_scores, render_real_tasks
-from benchmarks.record import FORMAT, ROOT
+from benchmarks.record import FORMAT, ROOT, describe_origin
 from benchmarks.result_fields import ResultError, field
 from benchmarks.sizes_table import render_sizes
 from benchmarks.training_speed_table import render_training_speed
@@ -97,34 +97,6 @@ def render_result(path: Path, renderers: Mapping[str, Renderer] = RENDERERS) -> 
         return f"{renderers[kind](field(record, 'result'))}\n\n{describe_origin(record)}"
     except ResultError as error:
         raise ResultError(f"{path}: {error}. See benchmarks/README.md.") from error
-
-
-def describe_origin(record: dict[str, Any]) -> str:
-    """One sentence: machine, versions, date, commit, and the command that measured."""
-    machine = field(record, "machine")
-    memory = machine.get("memory_bytes")
-    size = f", {memory / 2**30:.0f} GiB" if memory else ""
-    gpus = "".join(f", {gpu}" for gpu in machine.get("gpus", []))
-    versions = field(record, "versions")
-    named = ("python", "torch", "timm", "peft")
-    packages = ", ".join(f"{name} {versions[name]}" for name in named if name in versions)
-    commit = record.get("commit")
-    place = f" at commit {shorten_commit(commit)}" if commit else ""
-    return (
-        f"Measured on {field(machine, 'cpu')} ({field(machine, 'cores')} cores{size}){gpus}; "
-        f"{packages}; {field(record, 'date')[:10]}{place}: `{field(record, 'command')}`"
-    )
-
-
-def shorten_commit(commit: str) -> str:
-    """Ten digits of the commit, and whether its sources had been changed.
-
-    Example:
-        >>> shorten_commit("0123456789abcdef+changes")
-        '0123456789 with changes'
-    """
-    digits, _, changes = commit.partition("+")
-    return digits[:10] + (" with changes" if changes else "")
 
 
 def rewrite_document(text: str, results: Path) -> str:

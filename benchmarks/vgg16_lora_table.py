@@ -15,19 +15,23 @@ Row = dict[str, Any]
 
 
 def render_vgg16_lora(result: Row) -> str:
-    """A table for each part, the paper's figures beside it, and the best settings of the grid.
+    """The table of a part, the paper's figures in it, or the best settings of the grid.
 
     Args:
-        result: What `medlora.experiments.vgg16_lora.read_vgg16` gives.
+        result: What `medlora.experiments.vgg16_lora.read_part` gives; rows that an earlier record
+            had may have its `origin`.
 
     Raises:
         ResultError: A field is missing.
     """
-    parts = [_render_part(part) for part in field(result, "parts") if part["rows"]]
     grid = field(result, "grid")
-    if grid is not None:
-        parts.insert(1, _render_grid(grid))
-    return "\n\n".join([*parts, NOTE])
+    words = [_render_grid(grid)] if grid is not None else []
+    if field(result, "rows"):
+        words += [_render_part(result), NOTE]
+    words += _tell_origins([*result["rows"], *field(result, "failed")])
+    if field(result, "not_run"):
+        words.append(f"Not run yet: {', '.join(result['not_run'])}.")
+    return "\n\n".join(words)
 
 
 def _render_part(part: Row) -> str:
@@ -54,9 +58,16 @@ def _render_part(part: Row) -> str:
     failed = [f"- {row['name']}: {row['error']}" for row in field(part, "failed")]
     if failed:
         words.append("\n".join(failed))
-    if part["not_run"]:
-        words.append(f"Not run yet: {', '.join(part['not_run'])}.")
     return "\n\n".join(words)
+
+
+def _tell_origins(rows: list[Row]) -> list[str]:
+    """Where what was recorded before was measured, a sentence for each record."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if "origin" in row:
+            names.setdefault(row["origin"], []).append(row["name"])
+    return [f"{', '.join(dict.fromkeys(own))}: {origin}." for origin, own in names.items()]
 
 
 def _render_grid(grid: Row) -> str:

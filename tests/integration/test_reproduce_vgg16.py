@@ -30,7 +30,8 @@ def test_the_published_part_ends_in_a_table_and_is_not_done_again(
     found = json.loads((tmp_path / "runs" / "vgg16-lora.json").read_text())
     rows = found["parts"][0]["rows"]
     assert {row["published"] for row in rows} == {PUBLISHED[1].accuracy}
-    assert found["grid"] is None
+    assert found["parts"][0]["trials"] == [rows[0]["name"]]
+    assert found["parts"][0]["grid"] is None
     assert "29.19" in capsys.readouterr().out
     reports = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/report.html")}
     assert len(reports) == 1
@@ -57,6 +58,18 @@ def test_other_parts_need_no_grid(command, monkeypatch, tmp_path) -> None:
     assert numbers == {"preparation": 6, "balance": 6, "method": 5, "backbone": 3}
     assert len(trained) == sum(numbers.values())
     assert {arm.settings.contrast for arm in trained} == {"none", "equalize", "clahe"}
+
+
+def test_trials_can_be_chosen_by_their_names(command, monkeypatch, tmp_path) -> None:
+    trained = []
+    monkeypatch.setattr(ArmRuns, "run", lambda runs, *_, **__: trained.append(runs.arm) or True)
+    monkeypatch.setattr(ArmRuns, "is_finished", False)
+    data = write_images(tmp_path / "images", n_per_class=8)
+    given = ("--data", data, "--output", tmp_path / "runs", "--parts", "method")
+    assert command(*given, "--only", "convolutions") == 0
+    assert [arm.settings.method for arm in trained] == ["lora", "lora"]
+    found = json.loads((tmp_path / "runs" / "vgg16-lora.json").read_text())
+    assert len(found["parts"][0]["not_run"]) == 5
 
 
 def test_an_unknown_part_and_missing_images_are_one_line(command, tmp_path, capsys) -> None:

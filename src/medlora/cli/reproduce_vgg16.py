@@ -30,6 +30,9 @@ def reproduce_vgg16(
             "else all."
         ),
     ] = "",
+    only: Annotated[
+        str, typer.Option(help="Run no trials but those whose name contains this.")
+    ] = "",
     seeds: SeedsOption = 1,
     precision: PrecisionOption = "auto",
     cache_dir: CacheOption = None,
@@ -49,6 +52,7 @@ def reproduce_vgg16(
         parts=split_names(parts),
         seeds=tuple(range(seeds)),
         precision=precision,
+        only=only,
     )
     result = complete_experiment(
         partial(run_vgg16, plan, output),
@@ -69,6 +73,8 @@ def _print_parts(result: dict[str, Any]) -> None:
 
     console = Console()
     for part in result["parts"]:
+        if not part["rows"]:
+            continue
         table = Table(title=part["title"])
         for column in ("trial", "test images", "published", *MEASURES.values()):
             table.add_column(column, overflow="fold")

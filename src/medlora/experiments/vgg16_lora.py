@@ -57,7 +57,7 @@ def run_vgg16(
             if searched.ended != "finished":
                 return False
             continue
-        trials = list_trials(plan, folder, part)
+        trials = [each for each in list_trials(plan, folder, part) if plan.only in each.name]
         for number, trial in enumerate(trials):
             progress(PART_NAMES[part], number, len(trials))
             if not _run_trial(plan, trial, folder, watched):
@@ -81,36 +81,47 @@ def _run_trial(plan: Vgg16Plan, trial: Trial, folder: Path, watched: dict[str, A
 
 
 def read_vgg16(plan: Vgg16Plan, folder: Path) -> dict[str, Any]:
-    """What the finished trials found, as plain JSON values.
+    """What the finished trials found, as plain JSON values: `parts`, each as `read_part` has it."""
+    return {"parts": [read_part(plan, folder, part) for part in plan.chosen]}
+
+
+def read_part(plan: Vgg16Plan, folder: Path, part: str) -> dict[str, Any]:
+    """What the finished trials of a part found, as plain JSON values.
 
     Returns:
-        `parts`, each with `part`, `title`, `not_run` (names), `failed` (`name`, `published` and
-        `error` of trials in which training ran away) and `rows`: those of `ArmRuns.read`, with
-        `name`, `published` and `constant`, the sentence on an answer that never changes (empty
-        where answers differ). `grid` holds its `trials` (`values`, `score`) and the `best` one;
-        null where it is not finished.
+        `part`, `title`, `trials` (names, in order), `not_run` (names), `failed` (`name`,
+        `published` and `error` of trials in which training ran away) and `rows`: those of
+        `ArmRuns.read`, with `name`, `published` and `constant`, the sentence on an answer that
+        never changes (empty where answers differ). `grid` is null but for the grid, which has its
+        `trials` (`values`, `score`) and the `best` one in it once it is finished.
+
+    Raises:
+        SettingsError: The part needs the grid, and the grid is not finished.
     """
-    parts = []
-    for part in plan.chosen:
-        if part == "grid":
+    trials = [] if part == "grid" else list_trials(plan, folder, part)
+    rows, not_run, failed = [], [], []
+    for trial in trials:
+        runs = ArmRuns(trial.arm, folder / trial.folder)
+        fault = _read_fault(runs)
+        if fault:
+            failed.append({"name": trial.name, "published": trial.published, "error": fault})
             continue
-        rows, not_run, failed = [], [], []
-        for trial in list_trials(plan, folder, part):
-            runs = ArmRuns(trial.arm, folder / trial.folder)
-            fault = _read_fault(runs)
-            if fault:
-                failed.append({"name": trial.name, "published": trial.published, "error": fault})
-                continue
-            if not runs.is_finished:
-                not_run.append(trial.name)
-                continue
-            about = {"name": trial.name, "published": trial.published}
-            for row in runs.read():
-                place = runs.seed_folder(row["seed"])
-                rows.append(about | {"constant": _find_constant(place)} | row)
-        found = {"rows": rows, "not_run": not_run, "failed": failed}
-        parts.append({"part": part, "title": PART_NAMES[part], **found})
-    return {"parts": parts, "grid": _read_grid(folder)}
+        if not runs.is_finished:
+            not_run.append(trial.name)
+            continue
+        about = {"name": trial.name, "published": trial.published}
+        for row in runs.read():
+            place = runs.seed_folder(row["seed"])
+            rows.append(about | {"constant": _find_constant(place)} | row)
+    return {
+        "part": part,
+        "title": PART_NAMES[part],
+        "trials": [trial.name for trial in trials],
+        "rows": rows,
+        "not_run": not_run,
+        "failed": failed,
+        "grid": _read_grid(folder) if part == "grid" else None,
+    }
 
 
 def _read_grid(folder: Path) -> dict[str, Any] | None:

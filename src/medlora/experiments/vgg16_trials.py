@@ -78,6 +78,7 @@ class Vgg16Plan:
         parts: Keys of `PART_NAMES`; all where empty.
         seeds: Seeds of every trial but those of the grid, which have the first.
         precision: `auto`, `bf16` or `fp32`.
+        only: What the name of a trial that is run contains; any where empty.
 
     Raises:
         SettingsError: A part is unknown, or there is no seed.
@@ -87,6 +88,7 @@ class Vgg16Plan:
     parts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     precision: Any = "auto"
+    only: str = ""
 
     def __post_init__(self) -> None:
         """Check names and seeds."""
