@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from medlora.backbones.appended import find_tail
 from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
 from medlora.backbones.cutting import BEHIND, NetworkCut
+from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.spec import find_chain
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import TaskModel, find_normalisations, plan_adapter
-from tests.contract.family_samples import SIDE, draw_backbone, each_family
+from tests.contract.family_samples import SIDE, draw_backbone, each_family, randomise
 
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 
@@ -74,3 +76,25 @@ def test_factorised_layers_are_trained_on_what_the_convolutions_gave(dtype: torc
     expected, found = differentiate(model, whole), differentiate(model, parts)
     for key in expected:
         assert torch.equal(expected[key], found[key]), key
+
+
+@each_dtype
+@each_family
+def test_layers_behind_a_map_are_trained_on_what_was_kept_of_it(name, dtype) -> None:
+    backbone = draw_backbone("vgg11.features" if name == "vgg11" else name)
+    before = compute_fingerprint(backbone.model.state_dict())
+    settings = plan_factorised(backbone, rank=2, input_norm="rms")
+    model = TaskModel(backbone, 3, method="factorised", factorised=settings, dtype=dtype)
+    randomise(model)
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    hidden = model.start(images)
+    assert model.cut is not None and model.cut.place in ("pre_logits", find_tail(model.network))
+    whole, parts = model(images), model(hidden, is_started=True)
+    assert whole.shape == (2, 3)
+    assert torch.equal(whole, parts)
+    expected, found = differentiate(model, whole), differentiate(model, parts)
+    for key in expected:
+        assert torch.equal(expected[key], found[key]), key
+    # Where something is counts: the image upside down is another one.
+    assert not torch.equal(model(images.flip(2)), whole)
+    assert compute_fingerprint(backbone.model.state_dict()) == before == backbone.fingerprint

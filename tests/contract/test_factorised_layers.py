@@ -25,12 +25,12 @@ NAME = "vgg11.features"
 CREATE = timm.create_model
 
 
-def draw_tasks() -> dict[str, Task]:
-    backbone = draw_backbone(NAME)
+def draw_tasks(name: str = NAME) -> dict[str, Task]:
+    backbone = draw_backbone(name)
     tasks = [
         make_task(backbone, "factorised", method="factorised", n_classes=4, strength=0.02),
         make_task(backbone, "other", method="factorised", rank=3, seed=1, strength=0.02),
-        make_task(backbone, "adapter", targets=["conv"], seed=2, strength=0.02),
+        make_task(backbone, "adapter", targets=["default"], seed=2, strength=0.02),
         make_task(backbone, "head", method="linear", n_classes=3, seed=3, strength=0.02),
     ]
     return {task.card.name: task for task in tasks}
@@ -39,8 +39,11 @@ def draw_tasks() -> dict[str, Task]:
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=["fp32", "bf16"]
 )
-def test_a_bank_answers_with_them_beside_other_tasks(dtype: torch.dtype, tolerance: float) -> None:
-    backbone, tasks = draw_backbone(NAME), draw_tasks()
+@pytest.mark.parametrize("name", [NAME, "resnet18", "vit_tiny_patch16_224"])
+def test_a_bank_answers_with_them_beside_other_tasks(
+    name: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    backbone, tasks = draw_backbone(name), draw_tasks(name)
     bank = TaskBank(backbone, dtype=dtype)
     for task in tasks.values():
         bank.add(task)

@@ -61,10 +61,38 @@ def test_a_task_is_trained_shown_checked_and_asked(
     assert set(answer["probabilities"]) == {"dark", "light"}
 
 
+def test_any_network_gets_such_layers_behind_its_map(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, factorised = tmp_path / "run", ("--backbone", "resnet18", "--method", "factorised")
+    kept = ("--cache-features", "on")
+    assert run_command(monkeypatch, "train", images, *factorised, *SETTINGS, *kept, "-o", run) == 0
+    path = run / "task.safetensors"
+    card = load_task(path).card
+    assert (card.backbone.name, card.method) == ("resnet18", "factorised")
+    assert card.training["features"].startswith("cached at fc.layers: 100 % of a forward pass")
+    capsys.readouterr()
+    assert run_command(monkeypatch, "show", path, "--check", "--weights", "random") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "fc.layers.fc1 25,088 to 4,096; fc.layers.fc2 4,096 to 4,096" in shown
+    assert "self-check passed" in shown
+    scored = ("evaluate", path, images, "--weights", "random", "--split", "all")
+    assert run_command(monkeypatch, *scored, "--json", tmp_path / "scores.json") == 0
+    merged = ("tasks", "merge", path, "--out", tmp_path / "plain.safetensors", "--weights", "random")
+    capsys.readouterr()
+    assert run_command(monkeypatch, *merged) == 2
+    line = capsys.readouterr().err
+    assert "timm's resnet18 has no fully connected layers behind its feature map" in line
+    assert not (tmp_path / "plain.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backbone", "resnet18", "--method", "factorised"), "only VGGs have"),
+        (("--backbone", "test_vit", "--method", "factorised", "--targets", "qv"), "must be 'def"),
         (("--backbone", "vgg11.features", "--targets", "fc"), "W would be random"),
         (("--method", "factorised", "--targets", "conv"), "targets must be 'default' or 'fc'"),
         (("--method", "factorised", "--rank", "0"), "rank must be in [1, 65536]"),

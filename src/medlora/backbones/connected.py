@@ -8,6 +8,7 @@ import copy
 
 import timm
 import torch
+from timm.models import is_model_in_modules
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
@@ -67,6 +68,18 @@ def name_convolutions(name: str) -> str:
         ('vgg16.features', 'vgg16.features')
     """
     return name_complete(name) + CONVOLUTIONS_SUFFIX
+
+
+def name_frozen_part(name: str) -> str:
+    """The name of what stays as it is below factorised layers: of a VGG its convolutions.
+
+    Example:
+        >>> name_frozen_part("vgg16"), name_frozen_part("resnet18.a1_in1k")
+        ('vgg16.features', 'resnet18.a1_in1k')
+    """
+    architecture = name_complete(name).partition(".")[0]
+    is_vgg = is_model_in_modules(architecture, ["vgg"])
+    return name_convolutions(name) if is_vgg else name
 
 
 def create_convolutions(name: str) -> nn.Module:

@@ -29,6 +29,8 @@ class NetworkCut:
         chain: Modules that are called one after another, `place` among them, each on nothing
             but the answer of the one before.
         image_shape: Channels, height and width of an image.
+        tail: The module of the chain whose answer is the network's own; None where more follows
+            the last of them.
     """
 
     def __init__(
@@ -37,12 +39,18 @@ class NetworkCut:
         place: str,
         chain: Sequence[str],
         image_shape: tuple[int, int, int],
+        *,
+        tail: str | None = None,
     ) -> None:
         self.place = place
         self._image_shape = image_shape
         self._first: nn.Module = network
         self._rest: nn.Module | None = None
-        if place != BEHIND:
+        self._is_tail = place == tail
+        if self._is_tail:
+            self._first = _exchange_modules(network, {place: _Exit()})
+            self._rest = network.get_submodule(place)
+        elif place != BEHIND:
             entry: dict[str, nn.Module] = {place: _Entry(network.get_submodule(place))}
             passed = {name: _Passed() for name in chain[: chain.index(place)]}
             self._first = _exchange_modules(network, {place: _Exit()})
@@ -81,13 +89,17 @@ class NetworkCut:
         Returns:
             Features (image, feature).
         """
+        features: Tensor
         if self._rest is None:
             return hidden
+        if self._is_tail:
+            features = self._rest(hidden)
+            return features
         # What lies between the modules of the chain is computed for one empty image, and given up.
         blank = torch.zeros((1, *self._image_shape), dtype=dtype, device=hidden.device)
         token = _HIDDEN.set(hidden)
         try:
-            features: Tensor = self._rest(blank)
+            features = self._rest(blank)
         finally:
             _HIDDEN.reset(token)
         return features

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medlora.backbones.classifier import create_with_classifier, find_classifiers, place_head
-from medlora.backbones.connected import name_complete
+from medlora.backbones.connected import is_convolutional, name_complete
 from medlora.backbones.weights import Backbone
 from medlora.data.image import normalise_batch
 from medlora.errors import BackboneError
@@ -46,6 +46,12 @@ def merge_task(task: Task, backbone: Backbone, *, place: str) -> dict[str, Tenso
         BackboneError: timm's model has more than one linear layer behind its features, or there
             is none with the backbone's features.
     """
+    if task.card.factorised and not is_convolutional(task.card.backbone.name):
+        raise BackboneError(
+            f"timm's {task.card.backbone.name} has no fully connected layers behind its feature "
+            "map, so the task cannot become a checkpoint of it. Keep it as a task file, or write "
+            "it with --onnx."
+        )
     model = build_model(task, backbone, place=place)
     network = merge_adapters(model.network)
     merge_factorised(network)

@@ -153,7 +153,8 @@ def attach_factorised(
         layer = dict(model.named_modules()).get(name)
         if not isinstance(layer, nn.Conv2d):
             raise TargetError(
-                f"The model has no fully connected layer {name!r} to be factorised. Use a VGG."
+                f"The model has no fully connected layer {name!r} to be factorised. Use "
+                "the backbone that the task's card names."
             )
         own = (layer.weight[0].numel(), layer.weight.shape[0])
         if own != tuple(shape):

@@ -16,7 +16,7 @@ METHOD_WORDS = {
     "linear": "linear head on a frozen backbone",
     "full": "full fine-tuning of the backbone",
     "pca-logistic": "logistic regression on principal components of a frozen backbone's features",
-    "factorised": "fully connected layers W = U V on frozen convolutions",
+    "factorised": "fully connected layers W = U V behind a frozen feature map",
 }
 _CROPS = {
     "center": "shorter side resized, middle cut out",

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from medlora.backbones.blocks import list_last_modules
-from medlora.backbones.connected import name_convolutions
+from medlora.backbones.connected import name_frozen_part
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.table import ImageTable
@@ -83,7 +83,7 @@ class OngoingRun:
         name = self.settings.backbone
         # Fully connected layers that W = U V replaces are neither loaded nor fingerprinted.
         if self.settings.method == "factorised":
-            name = name_convolutions(name)
+            name = name_frozen_part(name)
         self.backbone: Backbone = backbone or load_backbone(
             name,
             plan.weights,

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from medlora.backbones.appended import find_tail
 from medlora.backbones.attention import FasterAttentionGradient
 from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.copying import copy_network
@@ -38,8 +39,8 @@ class TaskModel(nn.Module):
         method: `lora` trains an adapter and the head, `linear` the head, `full` everything,
             `factorised` fully connected layers W = U V and the head.
         adapter: Size and place of the adapter; for the method `lora`.
-        factorised: Size and place of the layers W = U V; for the method `factorised`. The
-            backbone is a VGG's convolutions alone, such as `vgg16.features`.
+        factorised: Size and place of the layers W = U V; for the method `factorised`. A VGG is
+            given as its convolutions alone, such as `vgg16.features`.
         dtype: Type that the frozen part is held and computed in.
         trained: Names of backbone parameters that are trained beside the adapter. The modules
             that they belong to are held in float32.
@@ -95,7 +96,8 @@ class TaskModel(nn.Module):
         # Frozen tensors in bf16 need no casting; trained float32 ones beside them do.
         self.mixes_types = dtype != torch.float32 and (full or bool(self.trained))
         self._memory_format = find_memory_format(backbone.model)
-        self._chain = find_chain(backbone.model)
+        self._tail = find_tail(self.network)
+        self._chain = (*find_chain(backbone.model), *([self._tail] if self._tail else []))
         self._channels_at_end = has_channels_at_end(backbone.model)
         self._cuts: dict[str, NetworkCut] = {}
         known = backbone.preprocessing
@@ -131,7 +133,7 @@ class TaskModel(nn.Module):
         place = find_cut(self.network, self._chain)
         if place is None:
             return None
-        return NetworkCut(self.network, place, self._chain, self._image_shape)
+        return self._divide(place)
 
     @torch.no_grad()
     def start(self, images: Tensor) -> Tensor:
@@ -190,9 +192,11 @@ class TaskModel(nn.Module):
                 "card names."
             )
         if place not in self._cuts:
-            parts = NetworkCut(self.network, place, self._chain, self._image_shape)
-            self._cuts[place] = parts
+            self._cuts[place] = self._divide(place)
         return self._cuts[place]
+
+    def _divide(self, place: str) -> NetworkCut:
+        return NetworkCut(self.network, place, self._chain, self._image_shape, tail=self._tail)
 
     def _lay_out(self, images: Tensor) -> Tensor:
         """Images in the type and memory layout that the network computes in."""

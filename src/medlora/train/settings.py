@@ -64,7 +64,8 @@ class TrainSettings:
 
     Attributes:
         method: `lora`, `linear` (the head alone), `full` fine-tuning, `factorised` (a VGG's
-            fully connected layers as W = U V, trained from scratch), or `pca-logistic` (a
+            fully connected layers as W = U V, trained from scratch, behind the last feature map of
+            any network), or `pca-logistic` (a
             logistic regression on principal components of the features, without epochs).
         backbone: timm's model name.
         rank: Rank of the adapter, or of the factorised layers; where it is None 4, or 8.

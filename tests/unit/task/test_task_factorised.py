@@ -203,6 +203,6 @@ def test_settings_that_do_not_fit_the_backbone_are_refused() -> None:
             build_model(Task(card, make_model().collect_tensors()), backbone, place="x")
 
 
-def test_only_a_network_without_its_connected_layers_can_have_them_factorised() -> None:
+def test_only_a_vgg_without_its_connected_layers_can_have_them_factorised() -> None:
     with pytest.raises(BackboneError, match=r"No fully connected layers were left out.*vgg16\.f"):
-        plan_factorised(draw_backbone(), rank=8)
+        plan_factorised(plan_on_meta("vgg11"), rank=8)
