@@ -81,7 +81,15 @@ def test_any_network_gets_such_layers_behind_its_map(
     assert "self-check passed" in shown
     scored = ("evaluate", path, images, "--weights", "random", "--split", "all")
     assert run_command(monkeypatch, *scored, "--json", tmp_path / "scores.json") == 0
-    merged = ("tasks", "merge", path, "--out", tmp_path / "plain.safetensors", "--weights", "random")
+    merged = (
+        "tasks",
+        "merge",
+        path,
+        "--out",
+        tmp_path / "plain.safetensors",
+        "--weights",
+        "random",
+    )
     capsys.readouterr()
     assert run_command(monkeypatch, *merged) == 2
     line = capsys.readouterr().err

@@ -40,6 +40,13 @@ _POINTS = {
     "one false alarm in ten for glioma": "glioma_tumor:specificity=0.9",
     "one false alarm in five for glioma": "glioma_tumor:specificity=0.8",
 }
+# Networks beside VGG16, with the rates and the epochs of their adapters.
+_ADAPTED: tuple[tuple[str, tuple[float, ...], int], ...] = (
+    ("tf_efficientnet_lite0", (1e-3, 3e-3, 1e-2), 3),
+    ("vit_tiny_patch16_224", (1e-3, 3e-3, 1e-2), 3),
+    ("vit_base_patch16_clip_quickgelu_224.openai", (3e-4, 1e-3, 3e-3), 3),
+)
+_FACTORISED_RATES = (1e-4, 3e-4, 1e-3)
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
 
@@ -251,7 +258,7 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
     )
     factorised = replace(condition(plan), augmentation=BRAIN_MRI, views=_VIEWS)
     cases: tuple[tuple[str, TrainSettings, tuple[float, ...], int], ...] = (
-        ("factorised", factorised, (1e-4, 3e-4, 1e-3), 20),
+        ("factorised", factorised, _FACTORISED_RATES, factorised.epochs),
         ("linear probe", replace(common, method="linear", views=_VIEWS), (1e-2, 3e-2, 1e-1), 30),
         (
             "lora, last block of convolutions",
@@ -268,11 +275,12 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
 
 
 def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
-    for backbone, rates, epochs in (
-        ("tf_efficientnet_lite0", (1e-3, 3e-3, 1e-2), 3),
-        ("vit_tiny_patch16_224", (1e-3, 3e-3, 1e-2), 3),
-        ("vit_base_patch16_clip_quickgelu_224.openai", (3e-4, 1e-3, 3e-3), 3),
-    ):
+    """Factorised layers behind the map of each, from the same rates; and adapters in them."""
+    recipe = condition(plan)
+    for backbone in (PRETRAINED, *(name for name, _, _ in _ADAPTED)):
+        arm = Arm(replace(recipe, backbone=backbone), _FACTORISED_RATES, recipe.epochs, plan.seeds)
+        yield Trial("backbone", f"factorised on {backbone}", arm)
+    for backbone, rates, epochs in _ADAPTED:
         settings = TrainSettings(
             backbone=backbone,
             epochs=epochs,
