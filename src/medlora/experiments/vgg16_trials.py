@@ -276,10 +276,14 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
 
 def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
     """Factorised layers behind the map of each, from the same rates; and adapters in them."""
-    recipe = condition(plan)
-    for backbone in (PRETRAINED, *(name for name, _, _ in _ADAPTED)):
-        arm = Arm(replace(recipe, backbone=backbone), _FACTORISED_RATES, recipe.epochs, plan.seeds)
-        yield Trial("backbone", f"factorised on {backbone}", arm)
+    names = [PRETRAINED, *(name for name, _, _ in _ADAPTED)]
+    recipes = {f"factorised on {name}": replace(condition(plan), backbone=name) for name in names}
+    # The largest of them, with the thresholds that are tried on VGG16.
+    name, recipe = list(recipes.items())[-1]
+    for words, point in _POINTS.items():
+        recipes[f"{name}, {words}"] = replace(recipe, operating_point=point)
+    for name, recipe in recipes.items():
+        yield Trial("backbone", name, Arm(recipe, _FACTORISED_RATES, recipe.epochs, plan.seeds))
     for backbone, rates, epochs in _ADAPTED:
         settings = TrainSettings(
             backbone=backbone,
@@ -307,6 +311,8 @@ def plan_run(plan: Vgg16Plan) -> RunPlan:
         name="vgg16-lora",
         note=_NOTE,
         command="medlora reproduce vgg16-lora",
+        # Drawing them takes longer than training on kept features.
+        heat_maps=False,
         novelty=False,
     )
 
