@@ -3,14 +3,17 @@
     python -m benchmarks.melo --data ../shared/data                      # ViT-Ti/16, three seeds
     python -m benchmarks.melo --data ../shared/data --only breast        # one task of it
 
-The runs are those of `medlora reproduce melo`; this writes docs/results/melo-BACKBONE.json.
+The runs are those of `medlora reproduce melo`; this writes docs/results/melo-BACKBONE.json. A task
+of which fewer methods have finished runs here than were recorded before keeps its figures, with the
+machine and the commit that they are from.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import show_line, write_result
+from benchmarks.record import RESULTS, describe_origin, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.melo import METHODS, TASKS, MeloPlan, read_melo, run_melo
@@ -28,6 +31,34 @@ def plan_all(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> MeloPlan:
         epochs=arguments.epochs,
         precision=arguments.precision,
     )
+
+
+def keep_tasks(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The figures of all tasks, of each those of a record where it has more.
+
+    Args:
+        found: What `read_melo` gives.
+        path: The record of before, which may be missing.
+
+    Returns:
+        The same, each kept task with `origin`, a sentence on where it was measured.
+    """
+    if not path.is_file():
+        return found
+    record = json.loads(path.read_text(encoding="utf-8"))
+    origin = describe_origin(record)
+    before = {task["name"]: {"origin": origin, **task} for task in record["result"]["tasks"]}
+    tasks = [
+        before[task["name"]]
+        if _count_methods(before.get(task["name"])) > _count_methods(task)
+        else task
+        for task in found["tasks"]
+    ]
+    return found | {"tasks": tasks}
+
+
+def _count_methods(task: dict[str, Any] | None) -> int:
+    return len({row["method"] for row in task["rows"]}) if task else 0
 
 
 def main() -> None:
@@ -48,6 +79,7 @@ def main() -> None:
     run_melo(plan_all(arguments, only), folder, cache=default_cache(), progress=show_line)
     result = read_melo(plan_all(arguments, ()), folder)
     name = f"melo-{folder.name.replace('_', '-')}"
+    result = keep_tasks(result, RESULTS / f"{name}.json")
     path = write_result(name, "melo", result, seed=0)
     print(f"{path} written; make docs writes the tables from it")
 

@@ -18,7 +18,8 @@ def render_melo(result: Row) -> str:
     """One table for each task, the paper's figures in it, and its verdict.
 
     Args:
-        result: What `medlora.experiments.melo.read_melo` gives.
+        result: What `medlora.experiments.melo.read_melo` gives; a task that an earlier record had
+            may have its `origin`.
 
     Raises:
         ResultError: A field is missing.
@@ -51,5 +52,6 @@ def _render_task(task: Row, total: int) -> str:
     table = format_table(["method", "trained parameters", "seeds", *COLUMNS], lines)
     missing = [NAMES[method] for method in field(task, "not_run")]
     not_run = f" Not run yet: {', '.join(missing)}." if missing else ""
-    verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}"
+    origin = f" {task['origin']}." if "origin" in task else ""
+    verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}{origin}"
     return f"{name}\n\n{table}\n\n{verdict}"
