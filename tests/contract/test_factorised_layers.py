@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -12,8 +13,10 @@ from bank_samples import answer_apart, draw_pictures, make_task
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.weights import Backbone
 from medlora.bank.bank import TaskBank
+from medlora.data.image import normalise_batch
 from medlora.errors import BackboneError, TaskFileError
 from medlora.exchange.checkpoint import merge_task, name_merged
+from medlora.exchange.onnx import export_onnx
 from medlora.exchange.peft import export_peft
 from medlora.task.factorised import plan_factorised
 from medlora.task.file import Task
@@ -85,6 +88,22 @@ def test_merged_they_are_a_complete_network_of_timm(monkeypatch: pytest.MonkeyPa
             assert (plain(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
     finally:
         draw_backbone.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_behind_another_network_they_leave_as_onnx(name: str) -> None:
+    backbone, task = draw_backbone(name), draw_tasks(name)["factorised"]
+    content = export_onnx(task, backbone, place="x")
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    model = build_model(task, backbone, place="x")
+    images = torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = model(normalise_batch(images, task.card.preprocessing))
+    (answers,) = session.run(None, {"images": images.numpy()})
+    assert np.abs(answers - logits.softmax(dim=1).numpy()).max() < 1e-4
+    assert len(content) > sum(4 * t.numel() for t in task.tensors.values())
+    with pytest.raises(BackboneError, match=r"no fully connected layers behind its feature map"):
+        merge_task(task, backbone, place="x")
 
 
 def test_what_has_no_place_elsewhere_is_refused(tmp_path: Any) -> None:

@@ -3,17 +3,31 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 
 from medlora.backbones import weights
 from medlora.backbones.spec import create_architecture, read_preprocessing
+from medlora.data.augment import Augmentation
+from medlora.data.cache import NoCache, default_cache
+from medlora.data.image import normalise_batch
+from medlora.lora.factorised import find_factorised
 from medlora.preprocessing import Preprocessing
+from medlora.progress import silent
+from medlora.runs.folder import RunFolder
+from medlora.runs.ongoing import OngoingRun
+from medlora.runs.opened import open_task
+from medlora.runs.standardising import standardise_inputs
+from medlora.runs.training import resume_run, start_run
 from medlora.task.file import load_task
-from run_samples import run_command, write_images
+from medlora.train.examples import TrainingData
+from run_samples import assert_same_tensors, make_plan, read_tensors, run_command, write_images
 
 SETTINGS = ("--weights", "random", "--precision", "fp32", "--epochs", "1", "--batch-size", "4")
 
@@ -95,6 +109,56 @@ def test_any_network_gets_such_layers_behind_its_map(
     line = capsys.readouterr().err
     assert "timm's resnet18 has no fully connected layers behind its feature map" in line
     assert not (tmp_path / "plain.safetensors").exists()
+
+
+STANDARD: dict[str, Any] = {
+    **{"backbone": "resnet18", "method": "factorised", "input_norm": "standard"},
+    **{"batch_size": 2, "dropout": 0.2, "epochs": 2},
+}
+
+
+@pytest.mark.parametrize("views", [0, 2])
+@pytest.mark.parametrize("kept", ["on", "off"])
+def test_standardised_inputs_are_in_the_weights_in_the_end(
+    images: Path, tmp_path: Path, own_cache: Path, kept: Any, views: int
+) -> None:
+    more = {"augmentation": Augmentation(flip_horizontal=True), "views": views} if views else {}
+    cache = default_cache()
+    plan = make_plan(images, **STANDARD, **more, cache_features=kept)
+    whole = start_run(plan, tmp_path / "whole", cache=cache)
+    assert whole.task is not None
+    task = load_task(whole.task)
+    assert task.card.training["input_norm"] == "standard"
+    assert task.card.factorised is not None and task.card.factorised.input_norm == "none"
+    # What the run answered in the end and what its file answers are the same.
+    open_task(whole.task, weights="random")
+    left = iter([False] * 2)
+    stopped = start_run(plan, tmp_path / "run", cache=cache, should_stop=lambda: next(left, True))
+    assert stopped.ended == "stopped"
+    assert resume_run(tmp_path / "run", cache=cache).ended == "finished"
+    assert_same_tensors(read_tensors(tmp_path / "run"), read_tensors(tmp_path / "whole"))
+
+
+def test_the_first_layer_is_given_standardised_channels(images: Path) -> None:
+    plan = make_plan(images, **STANDARD)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    run = OngoingRun(plan, RunFolder(Path("nowhere")), NoCache(), fabric, silent)
+    data = run.prepare(images)
+    rows = np.arange(data.table.n_images)
+    training = TrainingData(
+        **{"images": data.images, "targets": data.table.targets, "multi_label": False},
+        **{"train_rows": rows, "val_rows": rows[:0], "preprocessing": run.preprocessing},
+    )
+    model = run.build_model(2)
+    standardise_inputs(run, model, training)
+    layer = next(iter(find_factorised(model.network).values()))
+    assert layer.shift is not None and layer.factor is not None
+    hidden = model.start(normalise_batch(data.images.read(rows), run.preprocessing))
+    standard = ((hidden - layer.shift) * layer.factor).transpose(0, 1).flatten(1)
+    assert standard.mean(dim=1).abs().max() < 1e-3
+    varying = hidden.std(dim=(0, 2, 3)) > 0.05 * hidden.std(dim=(0, 2, 3)).square().mean().sqrt()
+    assert varying.sum() > 10
+    assert (standard.std(dim=1, correction=0)[varying] - 1).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize(

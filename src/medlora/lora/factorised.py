@@ -50,10 +50,15 @@ class FactorisedLayer(nn.Module):
         U: Float32 (input, rank); inputs run over channel, height and width, in that order.
         V: Float32 (rank, output).
         bias: Float32 (output,), zero at the start.
+        shift: Float32 (channel, 1, 1), subtracted from the inputs; None where nothing is.
+        factor: Float32 (channel, 1, 1) that they are then multiplied by; None likewise.
 
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015, section 2.2.
     """
+
+    shift: Tensor | None
+    factor: Tensor | None
 
     def __init__(
         self,
@@ -79,6 +84,38 @@ class FactorisedLayer(nn.Module):
         )
         self.V = nn.Parameter(torch.randn(rank, n_outputs) * (scale / n_outputs**0.25))
         self.bias = nn.Parameter(torch.zeros(n_outputs))
+        self.register_buffer("shift", None, persistent=False)
+        self.register_buffer("factor", None, persistent=False)
+
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Shift and scale the channels of all inputs from now on, until `fold`.
+
+        Args:
+            mean: Float (channel,), subtracted from each.
+            deviation: Float (channel,), above 0, that each is divided by.
+        """
+        self.shift = mean.to(self.U)[:, None, None]
+        self.factor = 1 / deviation.to(self.U)[:, None, None]
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Take shift and scale over into U and the bias: a plain layer that answers alike."""
+        weight, bias = self._fold()
+        self.U.copy_(weight)
+        self.bias.copy_(bias)
+        self.shift = self.factor = None
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
+        """U and the bias of the plain layer."""
+        if self.shift is None or self.factor is None:
+            return self.U, self.bias
+        channels, height, width = self.shape
+        places = (channels, height * width, self.rank)
+        weight = (self.U.reshape(places) * self.factor.reshape(-1, 1, 1)).reshape(self.U.shape)
+        shift = self.shift.expand(self.shape).reshape(-1)
+        # In float64: means that are large beside the deviations would leave little of it.
+        moved = shift.double() @ weight.double() @ self.V.double()
+        return weight, self.bias - moved.to(self.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Apply the layer.
@@ -94,6 +131,8 @@ class FactorisedLayer(nn.Module):
         if self.normalises:
             mean_square = maps.square().mean(dim=(1, 2, 3), keepdim=True)
             maps = maps * mean_square.clamp(min=_SMALLEST_MEAN_SQUARE).rsqrt()
+        if self.shift is not None and self.factor is not None:
+            maps = (maps - self.shift) * self.factor
         maps = self.dropout(maps)
         if maps.shape[1:] == self.shape:
             outputs = maps.flatten(1) @ self.U @ self.V + self.bias
@@ -116,9 +155,10 @@ class FactorisedLayer(nn.Module):
         with torch.device("meta"):
             layer = nn.Conv2d(channels, self.bias.numel(), (height, width))
         with torch.no_grad():
-            kernel = (self.U @ self.V).t().reshape(layer.weight.shape).contiguous()
+            weight, bias = self._fold()
+            kernel = (weight @ self.V).t().reshape(layer.weight.shape).contiguous()
         layer.weight = nn.Parameter(kernel, requires_grad=False)
-        layer.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=False)
+        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         return layer
 
 

@@ -306,6 +306,6 @@ class OngoingRun:
         if settings.method != "factorised":
             return None
         rank = settings.rank or FACTORISED_RANK
-        return plan_factorised(
-            self.backbone, rank=rank, dropout=settings.dropout, input_norm=settings.input_norm
-        )
+        # What is taken from the training images lies in the trained weights in the end.
+        norm = "none" if settings.input_norm == "standard" else settings.input_norm
+        return plan_factorised(self.backbone, rank=rank, dropout=settings.dropout, input_norm=norm)

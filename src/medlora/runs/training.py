@@ -20,6 +20,7 @@ from medlora.runs.refit import Refit
 from medlora.runs.reopening import check_images, reopen_run
 from medlora.runs.results import RunResult
 from medlora.runs.short_audit import keep_audit
+from medlora.runs.standardising import fold_inputs, standardise_inputs
 from medlora.runs.versions import list_versions
 from medlora.task.model import TaskModel
 from medlora.train.checkpoint import CheckpointFile, CheckpointStore
@@ -182,6 +183,9 @@ def fit_model(
     run.keep_features(model, data, training)
     if run.settings.method == "pca-logistic":
         return model, fit_components(run, data, model, training, should_stop=should_stop)
+    is_standardised = run.settings.input_norm == "standard"
+    if is_standardised:
+        standardise_inputs(run, model, training)
     trainer = Trainer(
         model,
         training,
@@ -193,7 +197,10 @@ def fit_model(
         watch=watch,
         features=run.features,
     )
-    return model, trainer.run()
+    outcome = trainer.run()
+    if is_standardised:
+        fold_inputs(model)
+    return model, outcome
 
 
 def _train(

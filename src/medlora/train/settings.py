@@ -12,13 +12,13 @@ from medlora.lora.scaling import Scaling
 from medlora.preprocessing import Contrast, Step, check_channels, order_steps
 from medlora.task.card import Method
 from medlora.task.precision import Precision
-from medlora.task.records import InputNorm
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Sampling = Literal["none", "balanced"]
 ThresholdRule = Rule
+InputScaling = Literal["none", "rms", "standard"]
 CalibrationChoice = Literal["auto", "temperature", "vector", "none"]
 
 # Found on real images: a full network diverges at rates that an adapter needs.
@@ -77,8 +77,9 @@ class TrainSettings:
             nothing out.
         dropout: Dropout on the low-rank path, [0, 1). With factorised layers, also on what the head
             gets, as a VGG has it.
-        input_norm: What is done to the inputs of factorised layers: `none`, or `rms` for
-            dividing those of each image by their root mean square.
+        input_norm: What is done to the inputs of factorised layers: `none`; `rms` for dividing
+            those of each image by their root mean square; `standard` for training on channels of
+            mean 0 and deviation 1, which lies in the weights in the end.
         train_norm: Train scale and shift of the normalisation layers as well.
         epochs: Passes over the training images, at least 1.
         batch_size: Images of one step on one device.
@@ -127,7 +128,7 @@ class TrainSettings:
     targets: tuple[str, ...] = ("default",)
     last_blocks: int = 0
     dropout: float = 0.0
-    input_norm: InputNorm = "none"
+    input_norm: InputScaling = "none"
     train_norm: bool = False
     epochs: int = 10
     batch_size: int = 32
@@ -166,7 +167,7 @@ class TrainSettings:
             ("schedule", get_args(Schedule)),
             ("class_weights", get_args(ClassWeights)),
             ("sampling", get_args(Sampling)),
-            ("input_norm", get_args(InputNorm)),
+            ("input_norm", get_args(InputScaling)),
             ("select_by", tuple(SELECTION_MEASURES)),
             ("calibration", get_args(CalibrationChoice)),
             ("thresholds", get_args(ThresholdRule)),

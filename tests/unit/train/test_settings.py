@@ -300,7 +300,8 @@ def test_every_selection_measure_can_be_chosen() -> None:
 
 
 def test_only_factorised_layers_have_their_inputs_normalised() -> None:
-    assert TrainSettings(method="factorised", input_norm="rms").input_norm == "rms"
+    for norm in ("rms", "standard"):
+        assert TrainSettings(method="factorised", input_norm=norm).input_norm == norm
     assert "input_norm" not in TrainSettings(method="factorised").to_dict()
     with pytest.raises(SettingsError, match="input_norm 'rms' is for the method factorised"):
         TrainSettings(method="lora", input_norm="rms")
