@@ -277,7 +277,8 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
 def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
     """Factorised layers behind the map of each, from the same rates; and adapters in them."""
     names = [PRETRAINED, *(name for name, _, _ in _ADAPTED)]
-    recipes = {f"factorised on {name}": replace(condition(plan), backbone=name) for name in names}
+    common = replace(condition(plan), input_norm="standard")
+    recipes = {f"factorised on {name}": replace(common, backbone=name) for name in names}
     # The largest of them, with the thresholds that are tried on VGG16.
     name, recipe = list(recipes.items())[-1]
     for words, point in _POINTS.items():
