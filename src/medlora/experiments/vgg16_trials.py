@@ -46,7 +46,6 @@ _ADAPTED: tuple[tuple[str, tuple[float, ...], int], ...] = (
     ("vit_tiny_patch16_224", (1e-3, 3e-3, 1e-2), 3),
     ("vit_base_patch16_clip_quickgelu_224.openai", (3e-4, 1e-3, 3e-3), 3),
 )
-_FACTORISED_RATES = (1e-4, 3e-4, 1e-3)
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
 
@@ -258,7 +257,7 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
     )
     factorised = replace(condition(plan), augmentation=BRAIN_MRI, views=_VIEWS)
     cases: tuple[tuple[str, TrainSettings, tuple[float, ...], int], ...] = (
-        ("factorised", factorised, _FACTORISED_RATES, factorised.epochs),
+        ("factorised", factorised, (1e-4, 3e-4, 1e-3), factorised.epochs),
         ("linear probe", replace(common, method="linear", views=_VIEWS), (1e-2, 3e-2, 1e-1), 30),
         (
             "lora, last block of convolutions",
@@ -275,16 +274,15 @@ def _list_methods(plan: Vgg16Plan) -> Iterator[Trial]:
 
 
 def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
-    """Factorised layers behind the map of each, from the same rates; and adapters in them."""
+    """Factorised layers behind the map of each, trained alike; and adapters in them."""
     names = [PRETRAINED, *(name for name, _, _ in _ADAPTED)]
     common = replace(condition(plan), input_norm="standard")
-    recipes = {f"factorised on {name}": replace(common, backbone=name) for name in names}
-    # The largest of them, with the thresholds that are tried on VGG16.
-    name, recipe = list(recipes.items())[-1]
+    for backbone in names:
+        yield _vary(plan, "backbone", f"factorised on {backbone}", common, backbone=backbone)
+    # The largest of them with the thresholds that are tried on VGG16.
     for words, point in _POINTS.items():
-        recipes[f"{name}, {words}"] = replace(recipe, operating_point=point)
-    for name, recipe in recipes.items():
-        yield Trial("backbone", name, Arm(recipe, _FACTORISED_RATES, recipe.epochs, plan.seeds))
+        changes: dict[str, Any] = {"backbone": names[-1], "operating_point": point}
+        yield _vary(plan, "backbone", f"factorised on {names[-1]}, {words}", common, **changes)
     for backbone, rates, epochs in _ADAPTED:
         settings = TrainSettings(
             backbone=backbone,
