@@ -6,9 +6,11 @@ Reference:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from medlora.backbones.weights import EMBEDDED_BACKBONE
 from medlora.errors import SettingsError
 from medlora.experiments.arms import Arm
 from medlora.experiments.augmentations import BRAIN_MRI
@@ -42,7 +44,7 @@ _POINTS = {
 }
 # Networks beside VGG16. An adapter in the largest takes hours on a processor, and is an experiment
 # of its own.
-_SMALL = ("tf_efficientnet_lite0", "vit_tiny_patch16_224")
+_SMALL = (EMBEDDED_BACKBONE, "vit_tiny_patch16_224")
 _LARGEST = "vit_base_patch16_clip_quickgelu_224.openai"
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
@@ -276,10 +278,10 @@ def _list_backbones(plan: Vgg16Plan) -> Iterator[Trial]:
     common = replace(condition(plan), input_norm="standard")
     for backbone in (PRETRAINED, *_SMALL, _LARGEST):
         yield _vary(plan, "backbone", f"factorised on {backbone}", common, backbone=backbone)
-    # With the thresholds that are tried on VGG16.
-    for words, point in _POINTS.items():
-        changes: dict[str, Any] = {"backbone": _LARGEST, "operating_point": point}
-        yield _vary(plan, "backbone", f"factorised on {_LARGEST}, {words}", common, **changes)
+    # With the thresholds that are tried on VGG16: the one that comes with the product, the largest.
+    for backbone, (words, point) in product((EMBEDDED_BACKBONE, _LARGEST), _POINTS.items()):
+        changes: dict[str, Any] = {"backbone": backbone, "operating_point": point}
+        yield _vary(plan, "backbone", f"factorised on {backbone}, {words}", common, **changes)
     for backbone in _SMALL:
         settings = TrainSettings(
             backbone=backbone,
