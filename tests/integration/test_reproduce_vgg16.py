@@ -60,7 +60,7 @@ def test_other_parts_need_no_grid(command, monkeypatch, tmp_path) -> None:
     assert {arm.settings.contrast for arm in trained} == {"none", "equalize", "clahe"}
 
 
-def test_trials_can_be_chosen_by_their_names(command, monkeypatch, tmp_path) -> None:
+def test_trials_can_be_chosen_by_their_names(command, monkeypatch, tmp_path, capsys) -> None:
     trained = []
     monkeypatch.setattr(ArmRuns, "run", lambda runs, *_, **__: trained.append(runs.arm) or True)
     monkeypatch.setattr(ArmRuns, "is_finished", False)
@@ -70,6 +70,9 @@ def test_trials_can_be_chosen_by_their_names(command, monkeypatch, tmp_path) -> 
     assert [arm.settings.method for arm in trained] == ["lora", "lora"]
     found = json.loads((tmp_path / "runs" / "vgg16-lora.json").read_text())
     assert len(found["parts"][0]["not_run"]) == 5
+    assert command(*given, "--only", "half") == 2
+    line = " ".join(capsys.readouterr().err.split())
+    assert "The part 'method' has no trial with 'half' in its name; it has 'factorised'," in line
 
 
 def test_an_unknown_part_and_missing_images_are_one_line(command, tmp_path, capsys) -> None:

@@ -57,7 +57,13 @@ def run_vgg16(
             if searched.ended != "finished":
                 return False
             continue
-        trials = [each for each in list_trials(plan, folder, part) if plan.only in each.name]
+        everything = list_trials(plan, folder, part)
+        trials = [each for each in everything if plan.only in each.name]
+        if not trials:
+            raise SettingsError(
+                f"The part {part!r} has no trial with {plan.only!r} in its name; it has "
+                f"{', '.join(repr(each.name) for each in everything)}."
+            )
         for number, trial in enumerate(trials):
             progress(PART_NAMES[part], number, len(trials))
             if not _run_trial(plan, trial, folder, watched):
