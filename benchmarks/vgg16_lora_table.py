@@ -42,7 +42,8 @@ def _render_part(part: Row) -> str:
         groups.setdefault((field(row, "name"), field(row, "test_images")), []).append(row)
     lines = []
     for (name, images), own in groups.items():
-        cells = [name, f"{images} ({field(own[0], 'n_images')})"]
+        seeds = f" ({len(own)} seeds)" if len(own) > 1 else ""
+        cells = [f"{name}{seeds}", f"{images} ({field(own[0], 'n_images')})"]
         cells += [own[0]["published"]] * has_published
         cells.append(f"{int(field(own[0], 'trainable_parameters')):,}")
         cells += [format_seeds([field(row, "metrics")[key] for row in own]) for key in MEASURES]
@@ -67,7 +68,7 @@ def _tell_origins(rows: list[Row]) -> list[str]:
     for row in rows:
         if "origin" in row:
             names.setdefault(row["origin"], []).append(row["name"])
-    return [f"{', '.join(dict.fromkeys(own))}: {origin}." for origin, own in names.items()]
+    return [f"{'; '.join(dict.fromkeys(own))}: {origin}." for origin, own in names.items()]
 
 
 def _render_grid(grid: Row) -> str:

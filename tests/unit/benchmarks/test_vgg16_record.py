@@ -82,6 +82,14 @@ def test_a_grid_is_kept(tmp_path: Path) -> None:
 def test_the_table_says_where_the_rest_was_measured(tmp_path: Path) -> None:
     path = write_record(tmp_path / "part.json", make_part("factorised", "full", failed=("odd",)))
     text = render_vgg16_lora(keep_recorded(make_part("full"), path))
-    assert "factorised, odd: Measured on Old CPU (2 cores)" in text
+    assert "factorised; odd: Measured on Old CPU (2 cores)" in text
     assert text.endswith("Not run yet: linear probe.")
     assert "Measured" not in render_vgg16_lora(make_part(*TRIALS))
+
+
+def test_a_mean_says_over_how_many_seeds(tmp_path: Path) -> None:
+    part = make_part("full")
+    part["rows"] += [make_row("full", seed=1), make_row("linear probe")]
+    text = render_vgg16_lora(part)
+    assert "| full (2 seeds) |" in text
+    assert "| linear probe |" in text
