@@ -2,19 +2,22 @@
 
 For each backbone and method the learning rate is chosen on validation images from the same
 number of tries; then the chosen rate is run with each seed. Every run is a `medlora train` run
-in a folder of its own: what is finished is not done again, and what was stopped goes on.
+in a folder of its own: what is finished is not done again, and what was stopped goes on. Every two
+arms are compared, which takes the answers of both: where runs of a recorded arm are gone, nothing
+is written in place of the record.
 
     python -m benchmarks.real_tasks --data ../shared/data/brain_tumor_mri
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import show_line, write_result
+from benchmarks.record import RESULTS, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
@@ -126,6 +129,21 @@ def compare_arms(finished: Sequence[ArmRuns]) -> list[dict[str, Any]]:
     ]
 
 
+def find_lost(rows: Sequence[dict[str, Any]], path: Path) -> list[str]:
+    """The arms of a record that are not among some rows, as `backbone: method`.
+
+    Args:
+        rows: What `ArmRuns.read` gives, of all arms that are finished here.
+        path: The record, which may be missing.
+    """
+    if not path.is_file():
+        return []
+    recorded = json.loads(path.read_text(encoding="utf-8"))["result"]["rows"]
+    here = {(row["backbone"], row["method"]) for row in rows}
+    arms = dict.fromkeys((row["backbone"], row["method"]) for row in recorded)
+    return [f"{backbone}: {method}" for backbone, method in arms if (backbone, method) not in here]
+
+
 def main() -> None:
     """Run what is missing, then write the figures of every arm that is finished."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -153,8 +171,17 @@ def main() -> None:
             print(runs.arm.name, file=sys.stderr, flush=True)
             runs.run(plan, cache=default_cache(), progress=show_line)
     finished = [runs for runs in all_runs if runs.is_finished]
+    rows = [{"data": "Brain tumour MRI", **row} for runs in finished for row in runs.read()]
+    record = RESULTS / f"{NAME}.json"
+    lost = find_lost(rows, record)
+    if lost:
+        parser.error(
+            f"{record} has arms without finished runs in {arguments.runs} ({'; '.join(lost)}), "
+            "which would be lost. Run them as well, give the folder of their runs with --runs, or "
+            "move the record away."
+        )
     result = {
-        "rows": [{"data": "Brain tumour MRI", **row} for runs in finished for row in runs.read()],
+        "rows": rows,
         "not_run": [runs.arm.name for runs in all_runs if not runs.is_finished],
         "comparisons": compare_arms(finished),
     }
