@@ -98,3 +98,23 @@ def test_this_processor_can_be_asked() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(SettingsError, match="precision must be auto, bf16 or fp32, not 'fp16'"):
         choose_precision("fp16", CPU)  # type: ignore[arg-type]
+
+
+def test_asking_leaves_the_number_of_threads_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    plant_processor(monkeypatch, avx512=True, amx=False)
+    planted = precision._time_product
+
+    def time_product(dtype: torch.dtype) -> float:
+        seen.append(torch.get_num_threads())
+        return planted(dtype)
+
+    monkeypatch.setattr(precision, "_time_product", time_product)
+    torch.set_num_threads(3)
+    try:
+        choose_precision("auto", CPU)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
