@@ -18,7 +18,7 @@ from benchmarks.record import RESULTS, describe_origin, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.vgg16_lora import read_part, run_vgg16
-from medlora.experiments.vgg16_trials import Vgg16Plan
+from medlora.experiments.vgg16_plan import Vgg16Plan
 
 KIND = "vgg16-lora"
 

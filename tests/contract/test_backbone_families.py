@@ -11,8 +11,9 @@ from medlora.backbones.spec import find_memory_format
 from medlora.lora.attach import find_adapters, merge_adapters
 from medlora.task.card import BackboneReference, TaskCard
 from medlora.task.file import Task, pack_task, unpack_task
-from medlora.task.model import TaskModel, find_normalisations, plan_adapter
+from medlora.task.model import TaskModel, plan_adapter
 from medlora.task.opening import build_model
+from medlora.task.trained import find_normalisations
 from tests.contract.family_samples import (
     SETTINGS,
     create_small,

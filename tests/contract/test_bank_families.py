@@ -12,7 +12,7 @@ from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.spec import find_chain
 from medlora.bank.bank import TaskBank
 from medlora.task.file import Task
-from medlora.task.model import find_normalisations
+from medlora.task.trained import find_normalisations
 from tests.contract.family_samples import draw_backbone, each_family
 
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}

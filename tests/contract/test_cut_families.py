@@ -11,7 +11,8 @@ from medlora.backbones.cutting import BEHIND, NetworkCut
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.backbones.spec import find_chain
 from medlora.task.factorised import plan_factorised
-from medlora.task.model import TaskModel, find_normalisations, plan_adapter
+from medlora.task.model import TaskModel, plan_adapter
+from medlora.task.trained import find_normalisations
 from tests.contract.family_samples import SIDE, draw_backbone, each_family, randomise
 
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])

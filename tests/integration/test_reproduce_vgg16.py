@@ -7,8 +7,9 @@ import pytest
 from medlora.errors import SettingsError
 from medlora.experiments import vgg16_trials
 from medlora.experiments.arms import ArmRuns
+from medlora.experiments.vgg16_plan import Vgg16Plan
 from medlora.experiments.vgg16_published import PUBLISHED
-from medlora.experiments.vgg16_trials import Vgg16Plan, list_trials, plan_grid
+from medlora.experiments.vgg16_trials import list_trials, plan_grid
 from run_samples import run_command, write_images
 
 PARTS = ("reproduce", "vgg16-lora", "--precision", "fp32")

@@ -45,7 +45,7 @@ def reproduce_vgg16(
     """
     import_search()
     from medlora.experiments.vgg16_lora import read_vgg16, run_vgg16
-    from medlora.experiments.vgg16_trials import Vgg16Plan
+    from medlora.experiments.vgg16_plan import Vgg16Plan
 
     plan = Vgg16Plan(
         data=data,

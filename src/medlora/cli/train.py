@@ -72,11 +72,7 @@ def train_task(
     ] = 0,
     dropout: Annotated[float, typer.Option(help="Dropout on the low-rank path.")] = 0.0,
     input_norm: Annotated[
-        str,
-        typer.Option(
-            help="Inputs of factorised layers: none, rms to normalise those of each image, or "
-            "standard to train on channels of mean 0 and deviation 1."
-        ),
+        str, typer.Option(help="Inputs of factorised layers: none, rms by image, or standard.")
     ] = "none",
     train_norm: Annotated[
         bool, typer.Option("--train-norm", help="Train normalisation scale and shift as well.")

@@ -12,15 +12,8 @@ from typing import Any
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import SettingsError, TrainingError
 from medlora.experiments.arms import ArmRuns
-from medlora.experiments.vgg16_trials import (
-    PART_NAMES,
-    Trial,
-    Vgg16Plan,
-    list_trials,
-    plan_grid,
-    plan_run,
-    read_best,
-)
+from medlora.experiments.vgg16_plan import PART_NAMES, Trial, Vgg16Plan
+from medlora.experiments.vgg16_trials import list_trials, plan_grid, plan_run, read_best
 from medlora.progress import Progress, silent
 from medlora.runs.folder import RunFolder, read_json, write_json
 from medlora.train.loop import never

@@ -5,7 +5,7 @@ Reference:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from medlora.backbones.weights import EMBEDDED_BACKBONE
 from medlora.errors import SettingsError
 from medlora.experiments.arms import Arm
 from medlora.experiments.augmentations import BRAIN_MRI
+from medlora.experiments.vgg16_plan import Trial, Vgg16Plan
 from medlora.experiments.vgg16_published import PUBLISHED
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
@@ -23,16 +24,6 @@ from medlora.tune.space import Choice, Range, Space
 PRINTED = "vgg16_seed.features"
 PRETRAINED = "vgg16.features"
 RANK = 8
-PART_NAMES = {
-    "published": "As published: the printed network, no pretrained weights, factorised, rank 8",
-    "grid": "The paper's grid on pretrained convolutions, chosen on validation images",
-    "rank": "Ranks of the factorised layers",
-    "conditioning": "How the factorised layers are trained",
-    "method": "Methods on VGG16's convolutions",
-    "backbone": "Other backbones",
-    "balance": "Weighted loss, resampling, and a threshold for the class that is missed",
-    "preparation": "Contrast, cropping and augmentation",
-}
 _NOTE = "An experiment's run; not for use on patients."
 # The three convolutions of VGG16's last block, by their places in timm's `features`.
 _LAST_CONVOLUTIONS = ("features.24", "features.26", "features.28")
@@ -48,68 +39,6 @@ _SMALL = (EMBEDDED_BACKBONE, "vit_tiny_patch16_224")
 _LARGEST = "vit_base_patch16_clip_quickgelu_224.openai"
 # Lasting views of each image: what is frozen is computed once for each of them.
 _VIEWS = 4
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One way of training within a part of the experiment.
-
-    Attributes:
-        part: Key of `PART_NAMES`.
-        name: What is special about it, in words.
-        arm: How it is trained.
-        weights: The checkpoint that is asked for; None to look for it.
-        published: The paper's own figure; empty where it has none.
-    """
-
-    part: str
-    name: str
-    arm: Arm
-    weights: str | None = None
-    published: str = ""
-
-    @property
-    def folder(self) -> str:
-        """Its folder below the experiment's."""
-        words = "".join(sign if sign.isalnum() else "-" for sign in self.name)
-        return f"{self.part}/{words.strip('-')}"
-
-
-@dataclass(frozen=True)
-class Vgg16Plan:
-    """What to run.
-
-    Attributes:
-        data: Brain-tumour MRI as class folders with Training and Testing.
-        parts: Keys of `PART_NAMES`; all where empty.
-        seeds: Seeds of every trial but those of the grid, which have the first.
-        precision: `auto`, `bf16` or `fp32`.
-        only: What the name of a trial that is run contains; any where empty.
-
-    Raises:
-        SettingsError: A part is unknown, or there is no seed.
-    """
-
-    data: Path
-    parts: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    precision: Any = "auto"
-    only: str = ""
-
-    def __post_init__(self) -> None:
-        """Check names and seeds."""
-        for part in self.parts:
-            if part not in PART_NAMES:
-                raise SettingsError(
-                    f"There is no part {part!r}; there are {', '.join(PART_NAMES)}."
-                )
-        if not self.seeds:
-            raise SettingsError("One seed at least is needed.")
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """The parts to run; the grid before those that are built on its choice."""
-        return tuple(part for part in PART_NAMES if not self.parts or part in self.parts)
 
 
 def plan_grid(plan: Vgg16Plan) -> TunePlan:

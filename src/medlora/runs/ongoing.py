@@ -26,9 +26,10 @@ from medlora.runs.scoring import Scores, score_rows
 from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
 from medlora.task.factorised import plan_factorised
-from medlora.task.model import TaskModel, find_normalisations, plan_adapter
+from medlora.task.model import TaskModel, plan_adapter
 from medlora.task.precision import DTYPES, Chosen, choose_precision
 from medlora.task.records import AdapterSettings, FactorisedSettings
+from medlora.task.trained import find_normalisations
 from medlora.train.examples import TrainingData
 from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK
 

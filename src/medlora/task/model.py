@@ -307,17 +307,6 @@ def plan_adapter(
     )
 
 
-def find_normalisations(network: nn.Module) -> tuple[str, ...]:
-    """Names of the scale and shift parameters of a network's normalisation layers."""
-    kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-    return tuple(
-        f"{name}.{kind}" if name else kind
-        for name, module in network.named_modules()
-        if isinstance(module, kinds)
-        for kind, _ in module.named_parameters(recurse=False)
-    )
-
-
 def _is_low_rank_path(network: nn.Module, name: str) -> bool:
     parent, _, leaf = name.rpartition(".")
     owner = network.get_submodule(parent)

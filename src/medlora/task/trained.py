@@ -49,3 +49,14 @@ def list_floating_buffers(network: nn.Module) -> dict[str, Tensor]:
         for name, buffer in network.named_buffers()
         if name in stored and buffer.is_floating_point()
     }
+
+
+def find_normalisations(network: nn.Module) -> tuple[str, ...]:
+    """Names of the scale and shift parameters of a network's normalisation layers."""
+    kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+    return tuple(
+        f"{name}.{kind}" if name else kind
+        for name, module in network.named_modules()
+        if isinstance(module, kinds)
+        for kind, _ in module.named_parameters(recurse=False)
+    )

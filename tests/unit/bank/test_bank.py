@@ -26,8 +26,8 @@ from medlora.errors import (
 )
 from medlora.task.file import Task, save_task
 from medlora.task.folder import TaskFolder
-from medlora.task.model import find_normalisations
 from medlora.task.opening import build_model
+from medlora.task.trained import find_normalisations
 from medlora.task.trust import ConformalRecord
 from novelty_samples import keep_novelty, score_apart
 from tests.unit.task.model_samples import RESNET, VIT, draw_backbone

@@ -12,8 +12,9 @@ from medlora.exchange.peft import pack_peft
 from medlora.exchange.peft_config import CONFIG_FILE
 from medlora.exchange.peft_tensors import WEIGHTS_FILE
 from medlora.task.file import Task
-from medlora.task.model import find_normalisations, plan_adapter
+from medlora.task.model import plan_adapter
 from medlora.task.records import BackboneReference
+from medlora.task.trained import find_normalisations
 from tests.unit.task.model_samples import VIT, draw_backbone, make_model
 from tests.unit.task.task_samples import make_card
 

@@ -7,8 +7,9 @@ from torch import nn
 from medlora.backbones.fingerprint import compute_fingerprint
 from medlora.errors import TargetError, TaskFileError
 from medlora.lora.attach import count_parameters, find_adapters
-from medlora.task.model import TaskModel, find_normalisations, plan_adapter
+from medlora.task.model import TaskModel, plan_adapter
 from medlora.task.records import AdapterSettings
+from medlora.task.trained import find_normalisations
 from tests.unit.task.model_samples import (
     RESNET,
     VIT,
