@@ -116,7 +116,8 @@ class IndexedSampler(BaseSampler):
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def _seed(self, trial: FrozenTrial, name: str) -> BaseSampler:
-        text = f"{self.seed}/{trial.user_attrs[INDEX]}/{name}"
+        # A trial without an index is given up before it has any values.
+        text = f"{self.seed}/{trial.user_attrs.get(INDEX)}/{name}"
         return self.build(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
 
 
@@ -237,18 +238,25 @@ def begin_trial(study: optuna.Study, trial: optuna.Trial) -> None:
     """Note who works on a trial.
 
     Raises:
-        SupersededTrial: Another process works on the same index, or has.
+        SupersededTrial: Another process works on the same index, or has; or it took the trial that
+            waited, so that this one was made without any.
     """
     trial.set_user_attr(OWNER, describe_owner())
-    index = trial.user_attrs[INDEX]
+    index = trial.user_attrs.get(INDEX)
+    if index is None:
+        raise SupersededTrial
     for other in study.get_trials(deepcopy=False):
-        if other.number < trial.number and other.user_attrs[INDEX] == index and is_valid(other):
+        if other.number < trial.number and is_valid(other) and other.user_attrs[INDEX] == index:
             raise SupersededTrial
 
 
 def is_valid(trial: FrozenTrial) -> bool:
-    """Whether a trial counts: it waits, runs, or has come to a result, be it an error."""
-    return trial.state != TrialState.FAIL or ERROR in trial.user_attrs
+    """Whether a trial counts: it waits, runs, or has come to a result, be it an error.
+
+    One without an index does not: two processes saw one waiting trial, and only one could have it.
+    """
+    is_done = trial.state != TrialState.FAIL or ERROR in trial.user_attrs
+    return is_done and INDEX in trial.user_attrs
 
 
 def release_abandoned(study: optuna.Study) -> None:

@@ -110,6 +110,24 @@ def test_an_index_is_held_by_the_first_who_took_it(tmp_path, open_in) -> None:
     begin_trial(study, second)
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_who_comes_too_late_for_a_waiting_trial_gives_up(tmp_path, open_in, sampler) -> None:
+    plan = make_plan(sampler)
+    study = open_in(tmp_path / "study", plan)
+    # Two processes see the same one wait; asked for it twice, Optuna makes another of its own.
+    assert take_index(study, plan.n_trials)
+    first, late = study.ask(), study.ask()
+    assert INDEX not in late.user_attrs
+    with pytest.raises(SupersededTrial):
+        begin_trial(study, late)
+    begin_trial(study, first)
+    later = [take_index(study, plan.n_trials), study.ask()][1]
+    begin_trial(study, later)
+    assert later.user_attrs[INDEX] != first.user_attrs[INDEX]
+    study.tell(late, state=TrialState.FAIL)
+    assert [is_valid(trial) for trial in study.get_trials()] == [True, False, True]
+
+
 def test_trials_of_dead_processes_are_given_free(tmp_path, open_in) -> None:
     study = open_in(tmp_path / "study", make_plan())
     ended = subprocess.Popen([sys.executable, "-c", ""])
