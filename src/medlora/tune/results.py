@@ -14,8 +14,9 @@ from medlora.runs.folder import write_json
 from medlora.storage import write_atomically
 from medlora.tune.figures import draw_importance, draw_parallel
 from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.samplers import INDEX
 from medlora.tune.space import Value
-from medlora.tune.study import EPOCHS, ERROR, FOLDS, INDEX, SECONDS, is_valid
+from medlora.tune.study import EPOCHS, ERROR, FOLDS, SECONDS, is_valid
 
 # With fewer scores there is no telling what mattered.
 _MIN_FOR_IMPORTANCE = 4

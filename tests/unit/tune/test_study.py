@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 from medlora.errors import SettingsError
 from medlora.runs.folder import RunPlan
 from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.samplers import INDEX
 from medlora.tune.space import read_space
 from medlora.tune.study import (
     ERROR,
-    INDEX,
     OWNER,
     SupersededTrial,
     begin_trial,
