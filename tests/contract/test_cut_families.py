@@ -37,6 +37,12 @@ def differentiate(model: TaskModel, logits: Tensor) -> dict[str, Tensor]:
     return dict(zip(named, gradients, strict=True))
 
 
+def assert_same_gradients(model: TaskModel, whole: Tensor, parts: Tensor) -> None:
+    expected, found = differentiate(model, whole), differentiate(model, parts)
+    for key in expected:
+        assert torch.equal(expected[key], found[key]), key
+
+
 @each_dtype
 @pytest.mark.parametrize("with_norms", [False, True], ids=["adapter", "and norms"])
 @each_family
@@ -58,9 +64,7 @@ def test_training_above_the_cut_sees_the_same_bits(name, with_norms, dtype) -> N
     assert not hidden.requires_grad
     whole, parts = model(images), model(hidden, is_started=True)
     assert torch.equal(whole, parts)
-    expected, found = differentiate(model, whole), differentiate(model, parts)
-    for key in expected:
-        assert torch.equal(expected[key], found[key]), key
+    assert_same_gradients(model, whole, parts)
 
 
 @each_dtype
@@ -74,9 +78,7 @@ def test_factorised_layers_are_trained_on_what_the_convolutions_gave(dtype: torc
     assert hidden.shape[:2] == (2, 512) and hidden.dtype == dtype
     whole, parts = model(images), model(hidden, is_started=True)
     assert torch.equal(whole, parts)
-    expected, found = differentiate(model, whole), differentiate(model, parts)
-    for key in expected:
-        assert torch.equal(expected[key], found[key]), key
+    assert_same_gradients(model, whole, parts)
 
 
 @each_dtype
@@ -93,9 +95,7 @@ def test_layers_behind_a_map_are_trained_on_what_was_kept_of_it(name, dtype) -> 
     whole, parts = model(images), model(hidden, is_started=True)
     assert whole.shape == (2, 3)
     assert torch.equal(whole, parts)
-    expected, found = differentiate(model, whole), differentiate(model, parts)
-    for key in expected:
-        assert torch.equal(expected[key], found[key]), key
+    assert_same_gradients(model, whole, parts)
     # Where something is counts: the image upside down is another one.
     assert not torch.equal(model(images.flip(2)), whole)
     assert compute_fingerprint(backbone.model.state_dict()) == before == backbone.fingerprint

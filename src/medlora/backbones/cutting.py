@@ -47,14 +47,10 @@ class NetworkCut:
         self._first: nn.Module = network
         self._rest: nn.Module | None = None
         self._is_tail = place == tail
-        if self._is_tail:
+        if place != BEHIND:
+            module = network.get_submodule(place)
             self._first = _exchange_modules(network, {place: _Exit()})
-            self._rest = network.get_submodule(place)
-        elif place != BEHIND:
-            entry: dict[str, nn.Module] = {place: _Entry(network.get_submodule(place))}
-            passed = {name: _Passed() for name in chain[: chain.index(place)]}
-            self._first = _exchange_modules(network, {place: _Exit()})
-            self._rest = _exchange_modules(network, passed | entry)
+            self._rest = module if self._is_tail else _enter_at(network, place, module, chain)
 
     def start(self, images: Tensor) -> Tensor:
         """The first part.
@@ -163,6 +159,12 @@ class _Entry(nn.Module):
         """Apply the module to what the first part gave."""
         answer: Tensor = self.module(_HIDDEN.get(), *others, **named)
         return answer
+
+
+def _enter_at(network: nn.Module, place: str, module: nn.Module, chain: Sequence[str]) -> nn.Module:
+    """The network from one module of its chain on."""
+    passed = {name: _Passed() for name in chain[: chain.index(place)]}
+    return _exchange_modules(network, passed | {place: _Entry(module)})
 
 
 def _exchange_modules(network: nn.Module, others: Mapping[str, nn.Module]) -> nn.Module:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medlora.data.image import normalise_batch
+from medlora.data.loader import iterate_rows
 from medlora.lora.factorised import FactorisedLayer, find_factorised
 from medlora.runs.ongoing import OngoingRun
 from medlora.task.model import TaskModel
@@ -67,12 +68,9 @@ def _read_inputs(
     view = 0 if run.features is not None and run.features.views is not None else None
     if run.features is not None:
         run.features.fill(rows, view, progress=run.progress)
-    size = run.settings.batch_size
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
+    for batch in iterate_rows(rows, run.settings.batch_size, run.progress, "standardising"):
         if run.features is not None:
             yield run.features.read(batch, view).to(device)
         else:
             images = training.images.read(batch).to(device)
             yield model.start(normalise_batch(images, training.preprocessing))
-        run.progress("standardising", min(start + size, len(rows)), len(rows))
