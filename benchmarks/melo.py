@@ -9,11 +9,10 @@ machine and the commit that they are from.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, describe_origin, show_line, write_result
+from benchmarks.record import RESULTS, describe_origin, read_record, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.melo import METHODS, TASKS, MeloPlan, read_melo, run_melo
@@ -43,9 +42,9 @@ def keep_tasks(found: dict[str, Any], path: Path) -> dict[str, Any]:
     Returns:
         The same, each kept task with `origin`, a sentence on where it was measured.
     """
-    if not path.is_file():
+    record = read_record(path)
+    if record is None:
         return found
-    record = json.loads(path.read_text(encoding="utf-8"))
     origin = describe_origin(record)
     before = {task["name"]: {"origin": origin, **task} for task in record["result"]["tasks"]}
     tasks = [

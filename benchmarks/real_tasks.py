@@ -10,14 +10,13 @@ is written in place of the record.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, show_line, write_result
+from benchmarks.record import RESULTS, read_record, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
@@ -136,9 +135,10 @@ def find_lost(rows: Sequence[dict[str, Any]], path: Path) -> list[str]:
         rows: What `ArmRuns.read` gives, of all arms that are finished here.
         path: The record, which may be missing.
     """
-    if not path.is_file():
+    record = read_record(path)
+    if record is None:
         return []
-    recorded = json.loads(path.read_text(encoding="utf-8"))["result"]["rows"]
+    recorded = record["result"]["rows"]
     here = {(row["backbone"], row["method"]) for row in rows}
     arms = dict.fromkeys((row["backbone"], row["method"]) for row in recorded)
     return [f"{backbone}: {method}" for backbone, method in arms if (backbone, method) not in here]

@@ -83,6 +83,14 @@ def write_result(
     return path
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What `write_result` wrote there; None where nothing has been recorded."""
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
 def describe_versions() -> dict[str, str]:
     """Python's version, and those of the packages in `PACKAGES` that are installed."""
     versions = {"python": platform.python_version()}

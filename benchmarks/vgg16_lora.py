@@ -10,11 +10,10 @@ recorded before, with the machine and the commit that they are from.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, describe_origin, show_line, write_result
+from benchmarks.record import RESULTS, describe_origin, read_record, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.vgg16_lora import read_part, run_vgg16
@@ -33,9 +32,9 @@ def keep_recorded(found: dict[str, Any], path: Path) -> dict[str, Any]:
     Returns:
         The same, each kept row or fault with `origin`, a sentence on where it was measured.
     """
-    if not path.is_file():
+    record = read_record(path)
+    if record is None:
         return found
-    record = json.loads(path.read_text(encoding="utf-8"))
     before = record["result"]
     kept: dict[str, Any] = {"grid": found["grid"] or before["grid"]}
     missing = set(found["not_run"])

@@ -28,6 +28,11 @@ def test_a_record_can_be_judged_and_repeated(tmp_path: Path) -> None:
     assert written["machine"]["cpu"]
     assert written["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert written["versions"]["numpy"] == np.__version__
+    assert record.read_record(path) == written
+
+
+def test_what_was_never_recorded_is_no_record(tmp_path: Path) -> None:
+    assert record.read_record(tmp_path / "scores.json") is None
 
 
 @pytest.mark.parametrize(
