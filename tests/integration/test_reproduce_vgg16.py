@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from medlora.data.cache import NoCache
 from medlora.errors import SettingsError
 from medlora.experiments import vgg16_trials
 from medlora.experiments.arms import ArmRuns
+from medlora.experiments.vgg16_lora import run_vgg16
 from medlora.experiments.vgg16_plan import Vgg16Plan
 from medlora.experiments.vgg16_published import PUBLISHED
 from medlora.experiments.vgg16_trials import list_trials, plan_grid
@@ -74,6 +76,31 @@ def test_trials_can_be_chosen_by_their_names(command, monkeypatch, tmp_path, cap
     assert command(*given, "--only", "half") == 2
     line = " ".join(capsys.readouterr().err.split())
     assert "The part 'method' has no trial with 'half' in its name; it has 'factorised'," in line
+
+
+def test_tries_that_share_views_keep_them_where_there_is_a_folder(
+    command, monkeypatch, tmp_path
+) -> None:
+    kept = {}
+
+    def note(runs, plan, **_) -> bool:
+        kept[runs.folder.name] = plan.cache_features
+        return True
+
+    monkeypatch.setattr(ArmRuns, "run", note)
+    monkeypatch.setattr(ArmRuns, "is_finished", False)
+    data = write_images(tmp_path / "images", n_per_class=8)
+    given = ("--data", data, "--output", tmp_path / "runs", "--parts", "method")
+    assert command(*given) == 0
+    assert kept == {
+        "factorised": "on",
+        "linear-probe": "on",
+        "lora--last-block-of-convolutions": "on",
+        "lora--all-convolutions": "auto",
+        "full": "auto",
+    }
+    run_vgg16(Vgg16Plan(data, ("method",)), tmp_path / "runs", cache=NoCache())
+    assert set(kept.values()) == {"auto"}
 
 
 def test_an_unknown_part_and_missing_images_are_one_line(command, tmp_path, capsys) -> None:

@@ -26,8 +26,8 @@ def reproduce_vgg16(
     parts: Annotated[
         str,
         typer.Option(
-            help="Of published, grid, rank, method, backbone, balance, preparation, by commas; "
-            "else all."
+            help="Of published, grid, rank, conditioning, method, backbone, balance, "
+            "preparation, by commas; else all."
         ),
     ] = "",
     only: Annotated[

@@ -70,7 +70,12 @@ def _run_trial(plan: Vgg16Plan, trial: Trial, folder: Path, watched: dict[str, A
     runs = ArmRuns(trial.arm, folder / trial.folder)
     if _read_fault(runs):
         return True
-    run_plan = replace(plan_run(plan), name=f"vgg16-lora-{trial.part}", weights=trial.weights)
+    run_plan = replace(
+        plan_run(plan),
+        name=f"vgg16-lora-{trial.part}",
+        weights=trial.weights,
+        cache_features="auto" if isinstance(watched["cache"], NoCache) else trial.cache_features,
+    )
     try:
         return runs.run(run_plan, **watched)
     except TrainingError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from medlora.errors import SettingsError
 from medlora.experiments.arms import Arm
+from medlora.train.caching import CacheFeatures
 
 PART_NAMES = {
     "published": "As published: the printed network, no pretrained weights, factorised, rank 8",
@@ -29,6 +30,8 @@ class Trial:
         arm: How it is trained.
         weights: The checkpoint that is asked for; None to look for it.
         published: The paper's own figure; empty where it has none.
+        cache_features: Whether its frozen part is computed once for each image. `auto` looks at
+            one run alone; tries that share what is kept may gain by it where one would not.
     """
 
     part: str
@@ -36,6 +39,7 @@ class Trial:
     arm: Arm
     weights: str | None = None
     published: str = ""
+    cache_features: CacheFeatures = "auto"
 
     @property
     def folder(self) -> str:
