@@ -89,6 +89,10 @@ class TrainingError(MedLoRAError):
     """Training cannot go on, or its result cannot be trusted."""
 
 
+class DivergenceError(TrainingError):
+    """The loss or a trained value is no number any more, or far larger than at the start."""
+
+
 class UndefinedMetricError(MedLoRAError):
     """A measure has no value on these images, for example AUROC where all are positive."""
 

@@ -1,21 +1,25 @@
 """Arms of an experiment: a rate is chosen from some tries, and then run with every seed."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import SettingsError
+from medlora.errors import DivergenceError, SettingsError
 from medlora.lora.attach import count_parameters
 from medlora.progress import Progress, silent
-from medlora.runs.folder import RunFolder, RunPlan
+from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.runs.training import resume_run, start_run
 from medlora.task.file import load_task
 from medlora.train.loop import never
 from medlora.train.settings import TrainSettings
 from medlora.train.validation import rank_epoch
+
+# Beside a try in which training diverged.
+FAULT_NAME = "failed.json"
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,15 @@ class Tried:
 
     Attributes:
         learning_rate: The rate.
-        auroc: Of the best epoch, in [0, 1].
-        loss: Of that epoch.
+        auroc: Of the best epoch, in [0, 1]; 0 where training diverged.
+        loss: Of that epoch; infinite where training diverged.
+        fault: Where training diverged, how; else empty.
     """
 
     learning_rate: float
     auroc: float
     loss: float
+    fault: str = ""
 
 
 class ArmRuns:
@@ -99,7 +105,11 @@ class ArmRuns:
     def is_finished(self) -> bool:
         """Whether every try and every seed has its report."""
         tries = [self.try_folder(rate) for rate in self.arm.tried_rates]
-        if not all(place.report.is_file() for place in tries):
+        reached = [place.report.is_file() for place in tries]
+        ended = [
+            done or bool(read_fault(place)) for done, place in zip(reached, tries, strict=True)
+        ]
+        if not all(ended) or (tries and not any(reached)):
             return False
         return all(self.seed_folder(seed).report.is_file() for seed in self.arm.seeds)
 
@@ -113,6 +123,8 @@ class ArmRuns:
     ) -> bool:
         """Do the runs, or what is left of them.
 
+        A rate at which training diverges has been tried, and is not chosen.
+
         Args:
             plan: What all runs share: data, weights, note. Its settings are replaced.
             cache: Where decoded images are kept.
@@ -121,6 +133,10 @@ class ArmRuns:
 
         Returns:
             Whether all of them are finished.
+
+        Raises:
+            DivergenceError: Training diverged at all rates, or at the chosen one with some seed.
+            SettingsError: A folder holds a run with other settings.
         """
 
         def do(place: RunFolder, settings: TrainSettings) -> bool:
@@ -131,8 +147,16 @@ class ArmRuns:
         for rate in self.arm.tried_rates:
             epochs = self.arm.try_epochs
             settings = replace(self.arm.settings, learning_rate=rate, epochs=epochs, seed=first)
-            if not do(self.try_folder(rate), settings):
-                return False
+            place = self.try_folder(rate)
+            if read_fault(place):
+                _check_settings(place, settings)
+                continue
+            try:
+                if not do(place, settings):
+                    return False
+            except DivergenceError as error:
+                # What a try is there to find out; a run that goes on from it would end alike.
+                write_json(place.path / FAULT_NAME, {"error": str(error)})
         rate, _ = self.choose_rate()
         for seed in self.arm.seeds:
             settings = replace(self.arm.settings, learning_rate=rate, seed=seed)
@@ -145,11 +169,18 @@ class ArmRuns:
 
         Raises:
             SettingsError: A try has not been run.
+            DivergenceError: Training diverged in all of them.
         """
         if not self.arm.tried_rates:
             return self.arm.rates[0], []
         tried = [_read_try(self.try_folder(rate), rate) for rate in self.arm.rates]
-        best = max(tried, key=lambda each: (each.auroc, -each.loss))
+        finished = [each for each in tried if not each.fault]
+        if not finished:
+            raise DivergenceError(
+                f"Training diverged at each of the {len(tried)} learning rates that were tried, "
+                f"{tried[0].learning_rate:g} among them: {tried[0].fault}"
+            )
+        best = max(finished, key=lambda each: (each.auroc, -each.loss))
         return best.learning_rate, tried
 
     def read(self) -> list[dict[str, Any]]:
@@ -157,7 +188,8 @@ class ArmRuns:
 
         Returns:
             Each with `backbone`, `method` and the arm's variant, `seed`, `learning_rate`,
-            `tried`, `trainable_parameters`, `task_file_bytes`, `training` (the settings),
+            `tried` (of each rate `val_auroc` and `val_loss`, or the `fault` by which training
+            diverged), `trainable_parameters`, `task_file_bytes`, `training` (the settings),
             `validation` and `test_images` (in words), `n_images`, `counts`, `metrics` (name to
             value, low and high), `recalls` and `confusion`.
         """
@@ -167,6 +199,12 @@ class ArmRuns:
             common = {"seed": seed, "learning_rate": rate, "tried": _list_tried(tried)}
             rows += _read_run(self.seed_folder(seed), self.arm, common)
         return rows
+
+
+def read_fault(place: RunFolder) -> str:
+    """How training diverged in a run that was a try; empty where it did not."""
+    path = place.path / FAULT_NAME
+    return str(read_json(path, "fault of a try")["error"]) if path.is_file() else ""
 
 
 def run_once(
@@ -214,6 +252,9 @@ def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
 
 
 def _read_try(place: RunFolder, rate: float) -> Tried:
+    fault = read_fault(place)
+    if fault:
+        return Tried(rate, 0.0, math.inf, fault)
     if not place.history.is_file():
         raise SettingsError(f"{place.path} holds no finished try. Run the arm first.")
     history = json.loads(place.history.read_text(encoding="utf-8"))
@@ -226,9 +267,11 @@ def _rank(row: dict[str, float]) -> tuple[float, float]:
     return rank_epoch(figures, "auroc")
 
 
-def _list_tried(tried: Sequence[Tried]) -> list[dict[str, float]]:
+def _list_tried(tried: Sequence[Tried]) -> list[dict[str, Any]]:
     return [
-        {"learning_rate": each.learning_rate, "val_auroc": each.auroc, "val_loss": each.loss}
+        {"learning_rate": each.learning_rate, "fault": each.fault}
+        if each.fault
+        else {"learning_rate": each.learning_rate, "val_auroc": each.auroc, "val_loss": each.loss}
         for each in tried
     ]
 

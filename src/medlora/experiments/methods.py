@@ -203,7 +203,7 @@ class FinishedMethods:
             "data": plan.data.name,
             "rows": [row for each in runs for row in each.read()],
             "comparison": comparison.to_dict(),
-            "notes": [note for each in runs for note in _find_edges(each)],
+            "notes": [note for each in runs for note in describe_rates(each)],
         }
         if plan.subgroups:
             found["subgroups"] = {
@@ -268,17 +268,24 @@ def _settle_splits(
     write_split(path, data.table, data.sha256)
 
 
-def _find_edges(runs: ArmRuns) -> list[str]:
-    """Whether the best rate lies at the end of those that were tried."""
+def describe_rates(runs: ArmRuns) -> list[str]:
+    """Sentences on what is odd about the rates tried: a diverged one, or the best at an end."""
+    method = runs.arm.settings.method
     rate, tried = runs.choose_rate()
-    rates = [each.learning_rate for each in tried]
-    if len(rates) < 2 or min(rates) < rate < max(rates):
-        return []
-    end = "lowest" if rate == min(rates) else "highest"
-    return [
-        f"The best learning rate of {runs.arm.settings.method}, {rate:g}, is the {end} of "
-        f"{len(rates)} that were tried: another may be better still. Try more with --tries."
+    found = [
+        f"Training {method} diverged at a learning rate of {each.learning_rate:g}, which is out "
+        f"of the choice. {each.fault}"
+        for each in tried
+        if each.fault
     ]
+    rates = [each.learning_rate for each in tried]
+    if len(rates) > 1 and not min(rates) < rate < max(rates):
+        end = "lowest" if rate == min(rates) else "highest"
+        found.append(
+            f"The best learning rate of {method}, {rate:g}, is the {end} of {len(rates)} that "
+            "were tried: another may be better still. Try more with --tries."
+        )
+    return found
 
 
 def _score_groups(plan: MethodsPlan, folder: Path, runs: ArmRuns) -> list[dict[str, Any]]:

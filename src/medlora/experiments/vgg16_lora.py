@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import SettingsError, TrainingError
+from medlora.errors import DivergenceError, SettingsError
 from medlora.experiments.arms import ArmRuns
 from medlora.experiments.vgg16_plan import PART_NAMES, Trial, Vgg16Plan
 from medlora.experiments.vgg16_trials import list_trials, plan_grid, plan_run, read_best
@@ -78,8 +78,8 @@ def _run_trial(plan: Vgg16Plan, trial: Trial, folder: Path, watched: dict[str, A
     )
     try:
         return runs.run(run_plan, **watched)
-    except TrainingError as error:
-        # That training runs away at some rate is a result, and the next trial another one.
+    except DivergenceError as error:
+        # That training diverges is a result, and the next trial another one.
         write_json(_place_fault(runs), {"error": str(error)})
         return True
 

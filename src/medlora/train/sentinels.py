@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from medlora.errors import TrainingError
+from medlora.errors import DivergenceError, TrainingError
 
 EXPLOSION_FACTOR = 10.0
 # Answers on the same images may differ by rounding; an adapter that does less does nothing.
@@ -31,14 +31,14 @@ def check_loss(loss: float, smoothed: float, first: float, *, epoch: int, step: 
         step: The step in it, from 1.
 
     Raises:
-        TrainingError: The loss is not finite, or its running mean is more than ten times
+        DivergenceError: The loss is not finite, or its running mean is more than ten times
             the first loss (and than 1).
     """
     if not math.isfinite(loss):
-        raise TrainingError(f"The loss is {loss} in epoch {epoch}, step {step}. {_CURE}")
+        raise DivergenceError(f"The loss is {loss} in epoch {epoch}, step {step}. {_CURE}")
     limit = EXPLOSION_FACTOR * max(first, 1.0)
     if smoothed > limit:
-        raise TrainingError(
+        raise DivergenceError(
             f"The loss explodes: its running mean is {smoothed:.3g} in epoch {epoch}, step "
             f"{step}, and was {first:.3g} at the start (limit {limit:.3g}). {_CURE}"
         )
@@ -52,11 +52,11 @@ def check_weights(parameters: Mapping[str, Tensor], *, epoch: int) -> None:
         epoch: The epoch, from 1.
 
     Raises:
-        TrainingError: A value is not finite; its tensor is named.
+        DivergenceError: A value is not finite; its tensor is named.
     """
     for name, parameter in parameters.items():
         if not bool(torch.isfinite(parameter).all()):
-            raise TrainingError(
+            raise DivergenceError(
                 f"The trained tensor {name!r} is no longer finite in epoch {epoch}. {_CURE}"
             )
 

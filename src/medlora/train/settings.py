@@ -207,7 +207,7 @@ class TrainSettings:
         for name in ("learning_rate", "alpha"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
-                raise SettingsError(f"{name} must be above 0, not {value}.")
+                raise SettingsError(f"{name} must be above 0 and below 1e6, not {value}.")
         if self.val_fraction == 0:
             raise SettingsError("val_fraction must be above 0: the best epoch is chosen by it.")
         if self.last_blocks and self.method == "full":

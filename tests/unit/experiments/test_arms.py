@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medlora.data.cache import NoCache
-from medlora.errors import SettingsError
+from medlora.errors import DivergenceError, SettingsError
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
@@ -93,6 +93,44 @@ def test_the_best_of_whole_tries_is_the_first_seeds_run(plan: RunPlan, tmp_path:
     rate, _ = runs.choose_rate()
     assert runs.seed_folder(0).path == runs.try_folder(rate).path
     assert {(row["seed"], row["learning_rate"]) for row in runs.read()} == {(0, rate), (1, rate)}
+
+
+def test_a_rate_at_which_training_diverges_has_been_tried(plan: RunPlan, tmp_path: Path) -> None:
+    # No warm-up and plain steps: at 9e5 the second loss is out of all bounds.
+    settings = replace(
+        SETTINGS, epochs=1, optimizer="sgd", schedule="constant", warmup_fraction=0.0
+    )
+    arm = replace(ARM, settings=settings, rates=(1e-3, 9e5), seeds=(0,))
+    runs = ArmRuns(arm, tmp_path / arm.name)
+    assert runs.run(plan, cache=NoCache())
+    assert runs.is_finished
+    rate, tried = runs.choose_rate()
+    assert rate == 1e-3
+    assert not tried[0].fault
+    assert "loss" in tried[1].fault
+    fault = runs.read()[0]["tried"][1]
+    assert fault == {"learning_rate": 9e5, "fault": tried[1].fault}
+    # Nothing is trained anew, and a try of other settings is not taken for this one.
+    told: list[str] = []
+    assert runs.run(plan, cache=NoCache(), progress=lambda stage, *_, **__: told.append(stage))
+    assert not told
+    other = ArmRuns(replace(arm, rates=(1e-3, 9e5), try_epochs=2), runs.folder)
+    with pytest.raises(SettingsError, match="holds a run with other settings"):
+        other.run(plan, cache=NoCache())
+
+
+def test_an_arm_that_diverges_at_every_rate_says_so(plan: RunPlan, tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, epochs=1, optimizer="sgd", schedule="constant", warmup_fraction=0.0
+    )
+    arm = replace(ARM, settings=settings, rates=(9e5, 5e5), seeds=(0,))
+    runs = ArmRuns(arm, tmp_path / arm.name)
+    for _ in range(2):
+        with pytest.raises(
+            DivergenceError, match=r"each of the 2 learning rates.*900000.*The loss"
+        ):
+            runs.run(plan, cache=NoCache())
+        assert not runs.is_finished
 
 
 def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(
