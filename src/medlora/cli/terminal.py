@@ -107,9 +107,11 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     """A table of overall and per-class scores with their intervals, on standard output."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
-    overall = Table(title=title, title_justify="left")
+    # Names come from the data, and may hold what rich takes for markup.
+    overall = Table(title=Text(title), title_justify="left")
     overall.add_column("measure")
     overall.add_column("value", justify="right")
     overall.add_column("95 % interval", justify="right")
@@ -125,7 +127,7 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     for (label, row), count in zip(
         evaluation["per_class"].items(), evaluation["counts"], strict=True
     ):
-        per_class.add_row(label, str(count), *[_format(row[name])[0] for name in names])
+        per_class.add_row(Text(label), str(count), *[_format(row[name])[0] for name in names])
     console.print(per_class)
 
 
