@@ -40,6 +40,22 @@ def test_the_published_part_ends_in_a_table_and_is_not_done_again(
     assert len(reports) == 1
     assert command(*given) == 0
     assert reports == {path: path.stat().st_mtime_ns for path in reports}
+    # Figures of some images are never shown as those of others.
+    other = write_images(tmp_path / "others", n_per_class=8)
+    assert command("--data", other, *given[2:]) == 2
+    assert "holds another run (data" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_trial_that_failed_on_other_images_is_told(command, tmp_path, capsys) -> None:
+    data = write_images(tmp_path / "images", n_per_class=8)
+    given = ("--output", tmp_path / "runs", "--parts", "published")
+    assert command("--data", data, *given) == 0
+    (place,) = (tmp_path / "runs").glob("**/seed-*")
+    (place.parent / "failed.json").write_text('{"error": "The loss is nan."}')
+    assert command("--data", data, *given) == 0
+    other = write_images(tmp_path / "others", n_per_class=8)
+    assert command("--data", other, *given) == 2
+    assert "holds another run (data" in " ".join(capsys.readouterr().err.split())
 
 
 def test_parts_that_build_on_the_grid_say_so(command, tmp_path, capsys) -> None:

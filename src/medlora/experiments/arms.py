@@ -3,16 +3,16 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import DivergenceError, SettingsError
+from medlora.experiments.once import check_run, run_once
 from medlora.lora.attach import count_parameters
 from medlora.progress import Progress, silent
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
-from medlora.runs.training import resume_run, start_run
 from medlora.task.file import load_task
 from medlora.train.loop import never
 from medlora.train.settings import TrainSettings
@@ -136,20 +136,17 @@ class ArmRuns:
 
         Raises:
             DivergenceError: Training diverged at all rates, or at the chosen one with some seed.
-            SettingsError: A folder holds a run with other settings.
+            SettingsError: A folder holds a run on other data or with other settings.
         """
 
         def do(place: RunFolder, settings: TrainSettings) -> bool:
             named = replace(plan, settings=settings, name=f"{plan.name}-{self.arm.name}")
             return run_once(named, place, cache=cache, progress=progress, should_stop=should_stop)
 
-        first = self.arm.seeds[0]
         for rate in self.arm.tried_rates:
-            epochs = self.arm.try_epochs
-            settings = replace(self.arm.settings, learning_rate=rate, epochs=epochs, seed=first)
-            place = self.try_folder(rate)
+            place, settings = self.try_folder(rate), self._try_settings(rate)
             if read_fault(place):
-                _check_settings(place, settings)
+                check_run(place, replace(plan, settings=settings))
                 continue
             try:
                 if not do(place, settings):
@@ -163,6 +160,25 @@ class ArmRuns:
             if not do(self.seed_folder(seed), settings):
                 return False
         return True
+
+    def check(self, plan: RunPlan) -> None:
+        """See that the first runs that are there, finished or not, are those of a plan.
+
+        Args:
+            plan: As for `run`.
+
+        Raises:
+            SettingsError: One is on other data or with other settings.
+        """
+        if self.arm.tried_rates:
+            first = [(self.try_folder(rate), self._try_settings(rate)) for rate in self.arm.rates]
+        else:
+            rate, seed = self.arm.rates[0], self.arm.seeds[0]
+            settings = replace(self.arm.settings, learning_rate=rate, seed=seed)
+            first = [(self.seed_folder(seed), settings)]
+        for place, settings in first:
+            if place.plan.is_file():
+                check_run(place, replace(plan, settings=settings))
 
     def choose_rate(self) -> tuple[float, list[Tried]]:
         """The best rate by validation AUROC, then by loss, and what each try reached.
@@ -182,6 +198,14 @@ class ArmRuns:
             )
         best = max(finished, key=lambda each: (each.auroc, -each.loss))
         return best.learning_rate, tried
+
+    def _try_settings(self, rate: float) -> TrainSettings:
+        return replace(
+            self.arm.settings,
+            learning_rate=rate,
+            epochs=self.arm.try_epochs,
+            seed=self.arm.seeds[0],
+        )
 
     def read(self) -> list[dict[str, Any]]:
         """What the runs found, as plain JSON values: a row for each seed and set of test images.
@@ -205,50 +229,6 @@ def read_fault(place: RunFolder) -> str:
     """How training diverged in a run that was a try; empty where it did not."""
     path = place.path / FAULT_NAME
     return str(read_json(path, "fault of a try")["error"]) if path.is_file() else ""
-
-
-def run_once(
-    plan: RunPlan,
-    place: RunFolder,
-    *,
-    cache: ImageCache | NoCache,
-    progress: Progress = silent,
-    should_stop: Callable[[], bool] = never,
-) -> bool:
-    """Do one run, or what is left of it; nothing where it has its report.
-
-    Returns:
-        Whether it is finished.
-
-    Raises:
-        SettingsError: The folder holds a run with other settings.
-    """
-    if place.plan.is_file():
-        _check_settings(place, plan.settings)
-    if place.report.is_file():
-        return True
-    if place.plan.is_file() and place.split.is_file():
-        result = resume_run(place.path, cache=cache, progress=progress, should_stop=should_stop)
-    else:
-        result = start_run(
-            plan, place.path, cache=cache, progress=progress, should_stop=should_stop
-        )
-    return result.ended != "stopped"
-
-
-def _check_settings(place: RunFolder, wanted: TrainSettings) -> None:
-    found = RunPlan.from_dict(place.read_record()["plan"]).settings
-    ours, theirs = asdict(wanted.reduce()), asdict(found.reduce())
-    other = [
-        f"{key} {theirs[key]!r} instead of {ours[key]!r}"
-        for key in ours
-        if ours[key] != theirs[key]
-    ]
-    if other:
-        raise SettingsError(
-            f"{place.path} holds a run with other settings ({', '.join(other)}). Move it away to "
-            "train with these, or choose another folder."
-        )
 
 
 def _read_try(place: RunFolder, rate: float) -> Tried:

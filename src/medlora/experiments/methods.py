@@ -9,17 +9,16 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from medlora.backbones.weights import load_backbone
 from medlora.compare.comparison import Comparison
 from medlora.data.augment import Augmentation
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.split import write_split
 from medlora.data.table import read_table
 from medlora.errors import SettingsError
 from medlora.evaluate.grouping import SubgroupColumn, check_columns
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.subgroups import score_subgroups
 from medlora.experiments.arms import Arm, ArmRuns
+from medlora.experiments.splits import SPLIT_NAME, DataChoice, settle_splits
 from medlora.progress import Progress, silent
 from medlora.report.subgroups import build_subgroup_section
 from medlora.runs.comparing import (
@@ -31,7 +30,6 @@ from medlora.runs.comparing import (
 )
 from medlora.runs.comparison_report import write_comparison
 from medlora.runs.folder import RunPlan
-from medlora.runs.preparing import divide_data, prepare_table
 from medlora.task.card import Method
 from medlora.train.loop import never
 from medlora.train.settings import TrainSettings
@@ -134,11 +132,18 @@ def run_methods(
         Whether all are finished.
 
     Raises:
+        SettingsError: The folder holds a comparison on other images or with other settings.
         MedLoRAError: Images or weights are missing, or training failed.
     """
-    split = folder / "split.csv"
-    if not split.is_file():
-        _settle_splits(plan, split, cache, progress)
+    choice = DataChoice(
+        data=plan.data,
+        settings=plan.settings,
+        weights=plan.weights,
+        group_by=plan.group_by,
+        skip_unreadable=plan.skip_unreadable,
+        columns=tuple(column.name for column in plan.subgroups),
+    )
+    split = settle_splits(choice, folder, cache=cache, progress=progress)
     run_plan = RunPlan(
         data=str(split.resolve()),
         settings=plan.settings,
@@ -240,34 +245,6 @@ class FinishedMethods:
         return paired, compare_paired(paired, margin=plan.margin, n_resamples=plan.n_resamples)
 
 
-def _settle_splits(
-    plan: MethodsPlan, path: Path, cache: ImageCache | NoCache, progress: Progress
-) -> None:
-    settings = plan.settings
-    # Where weights are missing, that is said before an hour of decoding, not after it.
-    backbone = load_backbone(settings.backbone, plan.weights, channels=settings.channels)
-    preprocessing = replace(
-        backbone.preprocessing, steps=settings.prepare, contrast=settings.contrast
-    )
-    table = read_table(
-        plan.data,
-        group_by=plan.group_by,
-        channels=settings.channels,
-        columns=[column.name for column in plan.subgroups],
-    )
-    data = prepare_table(
-        table, preprocessing, cache, skip_unreadable=plan.skip_unreadable, progress=progress
-    )
-    data = divide_data(
-        data,
-        val_fraction=settings.val_fraction,
-        test_fraction=settings.test_fraction,
-        seed=settings.seed,
-        allow_patient_overlap=False,
-    )
-    write_split(path, data.table, data.sha256)
-
-
 def describe_rates(runs: ArmRuns) -> list[str]:
     """Sentences on what is odd about the rates tried: a diverged one, or the best at an end."""
     method = runs.arm.settings.method
@@ -291,7 +268,7 @@ def describe_rates(runs: ArmRuns) -> list[str]:
 def _score_groups(plan: MethodsPlan, folder: Path, runs: ArmRuns) -> list[dict[str, Any]]:
     """The groups of each column, with the mean probabilities of a method's seeds."""
     names = [column.name for column in plan.subgroups]
-    table = read_table(folder / "split.csv", channels=plan.settings.channels, columns=names)
+    table = read_table(folder / SPLIT_NAME, channels=plan.settings.channels, columns=names)
     answers = [read_run(runs.seed_folder(seed).path) for seed in runs.arm.seeds]
     rows = table.rows_in("test" if "test" in table.splits else "val")
     probabilities = np.mean([each.probabilities for each in answers], axis=0)

@@ -68,14 +68,15 @@ def run_vgg16(
 def _run_trial(plan: Vgg16Plan, trial: Trial, folder: Path, watched: dict[str, Any]) -> bool:
     """Train a trial, or go on with it; false where it was asked to stop."""
     runs = ArmRuns(trial.arm, folder / trial.folder)
-    if _read_fault(runs):
-        return True
     run_plan = replace(
         plan_run(plan),
         name=f"vgg16-lora-{trial.part}",
         weights=trial.weights,
         cache_features="auto" if isinstance(watched["cache"], NoCache) else trial.cache_features,
     )
+    if _read_fault(runs):
+        runs.check(run_plan)
+        return True
     try:
         return runs.run(run_plan, **watched)
     except DivergenceError as error:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from medlora.errors import DivergenceError, SettingsError
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.runs.folder import RunPlan
 from medlora.train.settings import TrainSettings
-from run_samples import BACKBONE
+from run_samples import BACKBONE, write_images
 
 SETTINGS = TrainSettings(backbone=BACKBONE, epochs=2, batch_size=8, precision="fp32")
 ARM = Arm(settings=SETTINGS, rates=(1e-5, 1e-2), try_epochs=1, seeds=(0, 1))
@@ -115,7 +116,7 @@ def test_a_rate_at_which_training_diverges_has_been_tried(plan: RunPlan, tmp_pat
     assert runs.run(plan, cache=NoCache(), progress=lambda stage, *_, **__: told.append(stage))
     assert not told
     other = ArmRuns(replace(arm, rates=(1e-3, 9e5), try_epochs=2), runs.folder)
-    with pytest.raises(SettingsError, match="holds a run with other settings"):
+    with pytest.raises(SettingsError, match=r"holds another run \(epochs 1"):
         other.run(plan, cache=NoCache())
 
 
@@ -137,7 +138,32 @@ def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(
     finished: ArmRuns, plan: RunPlan
 ) -> None:
     longer = ArmRuns(replace(ARM, try_epochs=2), finished.folder)
-    with pytest.raises(
-        SettingsError, match=r"try-1e-05 holds a run with other settings \(epochs 1"
-    ):
+    with pytest.raises(SettingsError, match=r"try-1e-05 holds another run \(epochs 1"):
         longer.run(plan, cache=NoCache())
+
+
+def test_a_finished_run_on_other_data_is_not_taken_for_this_one(
+    finished: ArmRuns, plan: RunPlan, tmp_path: Path
+) -> None:
+    other = write_images(tmp_path / "other", n_per_class=8)
+    for changed, words in (
+        (replace(plan, data=str(other)), f"data '{plan.data}' instead of '{other}'"),
+        (replace(plan, weights=None), "weights 'random' instead of None"),
+        (replace(plan, group_by="patient"), "group_by None instead of 'patient'"),
+        (replace(plan, skip_unreadable=True), "skip_unreadable False instead of True"),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(f"holds another run ({words})")):
+            finished.run(changed, cache=NoCache())
+        with pytest.raises(SettingsError, match=re.escape(words)):
+            finished.check(changed)
+    finished.check(plan)
+
+
+def test_the_only_run_of_an_arm_without_tries_is_checked(plan: RunPlan, tmp_path: Path) -> None:
+    arm = replace(ARM, rates=(1e-3,), seeds=(0,), settings=replace(SETTINGS, epochs=1))
+    runs = ArmRuns(arm, tmp_path / arm.name)
+    runs.check(plan)
+    assert runs.run(plan, cache=NoCache())
+    runs.check(plan)
+    with pytest.raises(SettingsError, match="seed-0 holds another run"):
+        runs.check(replace(plan, data=str(tmp_path)))

@@ -106,6 +106,38 @@ def test_a_stopped_comparison_goes_on(plan: MethodsPlan, tmp_path: Path) -> None
     assert found["notes"] == []
 
 
+def test_a_comparison_on_other_data_is_not_taken_for_this_one(
+    plan: MethodsPlan, folder: Path, tmp_path: Path
+) -> None:
+    with plan.data.open() as stream:
+        rows = list(csv.DictReader(stream))
+    fewer = write_manifest(plan.data.parent / "fewer.csv", rows[:-2])
+    for changed, words in (
+        (replace(plan, data=fewer), r"data '.*manifest.csv' instead of '.*fewer.csv', n_images 4"),
+        (replace(plan, skip_unreadable=True), "skip_unreadable False instead of True"),
+        (replace(plan, group_by="sex", subgroups=()), "group_by None instead of 'sex'"),
+    ):
+        with pytest.raises(SettingsError, match=rf"a comparison on other data \({words}.*another"):
+            run_methods(changed, folder, cache=NoCache())
+    with pytest.raises(SettingsError, match=r"seed-0 holds another run \(weights 'random'"):
+        run_methods(replace(plan, weights="/elsewhere.pth"), folder, cache=NoCache())
+
+
+def test_labels_that_have_changed_since_are_told(plan: MethodsPlan, tmp_path: Path) -> None:
+    data = tmp_path / "images"
+    write_images(data, n_per_class=8)
+    short = replace(plan, data=data, seeds=(0,), n_tries=1, subgroups=())
+    place = tmp_path / "runs"
+    assert not run_methods(short, place, cache=NoCache(), should_stop=lambda: True)
+    one, other = sorted(path for path in data.iterdir() if path.is_dir())[:2]
+    next(one.iterdir()).rename(other / "moved.png")
+    with pytest.raises(SettingsError, match=r"names, labels, splits or groups .* have changed"):
+        run_methods(short, place, cache=NoCache())
+    (place / "data.json").unlink()
+    with pytest.raises(SettingsError, match=r"data.json is missing.*Choose another folder"):
+        run_methods(short, place, cache=NoCache())
+
+
 def test_as_many_rates_for_each_method() -> None:
     assert list_rates("linear", 3) == (3e-3, 1e-2, 3e-2)
     assert list_rates("full", 2) == (6e-5, 2e-4)
@@ -137,7 +169,7 @@ def test_what_cannot_be_compared_is_refused(plan: MethodsPlan) -> None:
 def test_missing_weights_are_told_before_an_image_is_read(
     plan: MethodsPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medlora.experiments.methods.read_table", None)
+    monkeypatch.setattr("medlora.experiments.splits.read_table", None)
     lost = replace(plan, weights=str(tmp_path / "lost.safetensors"))
     with pytest.raises(WeightsNotFoundError, match=r"lost\.safetensors"):
         run_methods(lost, tmp_path, cache=NoCache())
