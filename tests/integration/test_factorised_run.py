@@ -161,9 +161,39 @@ def test_the_first_layer_is_given_standardised_channels(images: Path) -> None:
     assert (standard.std(dim=1, correction=0)[varying] - 1).abs().max() < 1e-2
 
 
+def test_views_are_standardised_alike_with_and_without_kept_features(
+    images: Path, own_cache: Path
+) -> None:
+    shifts = []
+    for kept in ("on", "off"):
+        more = {"augmentation": Augmentation(flip_horizontal=True, brightness=0.4), "views": 2}
+        plan = make_plan(images, **STANDARD, **more, cache_features=kept)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        run = OngoingRun(plan, RunFolder(Path("nowhere")), default_cache(), fabric, silent)
+        data = run.prepare(images)
+        rows = np.arange(data.table.n_images)
+        training = TrainingData(
+            **{"images": data.images, "targets": data.table.targets, "multi_label": False},
+            **{"train_rows": rows, "val_rows": rows[:0], "preprocessing": run.preprocessing},
+            names=data.names,
+        )
+        model = run.build_model(2)
+        run.keep_features(model, data, training)
+        assert (run.features is not None) == (kept == "on")
+        standardise_inputs(run, model, training)
+        layer = next(iter(find_factorised(model.network).values()))
+        assert layer.shift is not None
+        shifts.append(layer.shift)
+    torch.testing.assert_close(*shifts)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--method", "factorised", "--input-norm", "standard", "--train-norm"),
+            "input_norm 'standard' keeps what the frozen layers give on average, and train_norm",
+        ),
         (("--backbone", "test_vit", "--method", "factorised", "--targets", "qv"), "must be 'def"),
         (("--backbone", "vgg11.features", "--targets", "fc"), "W would be random"),
         (("--method", "factorised", "--targets", "conv"), "targets must be 'default' or 'fc'"),

@@ -65,7 +65,9 @@ def _read_inputs(
 ) -> Iterator[Tensor]:
     """Batches (image, channel, height, width) of what the first layer is given."""
     device = model.head.weight.device
-    view = 0 if run.features is not None and run.features.views is not None else None
+    views = training.draw_views(run.settings)
+    # The first of an image's views: what the run learns from, whether its features are kept or not.
+    view = None if views is None else 0
     if run.features is not None:
         run.features.fill(rows, view, progress=run.progress)
     for batch in iterate_rows(rows, run.settings.batch_size, run.progress, "standardising"):
@@ -73,4 +75,6 @@ def _read_inputs(
             yield run.features.read(batch, view).to(device)
         else:
             images = training.images.read(batch).to(device)
+            if views is not None:
+                images = views.apply(images, batch, 0)
             yield model.start(normalise_batch(images, training.preprocessing))

@@ -239,6 +239,11 @@ class TrainSettings:
                 f"input_norm {self.input_norm!r} is for the method factorised; the method "
                 f"{self.method} keeps the backbone's own normalisation. Leave it out."
             )
+        if self.input_norm == "standard" and self.train_norm:
+            raise SettingsError(
+                "input_norm 'standard' keeps what the frozen layers give on average, and "
+                "train_norm changes it. Leave one of them out."
+            )
         if self.method == "factorised" and self.targets not in (("default",), ("fc",)):
             raise SettingsError(
                 "The method factorised replaces all fully connected layers, so targets must be "
