@@ -1,6 +1,6 @@
 """Many tasks on one backbone in memory, added and removed while others are answered."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from medlora.backbones.observing import has_channels_at_end
 from medlora.backbones.spec import find_chain
 from medlora.backbones.weights import Backbone
 from medlora.bank.answers import Answer
+from medlora.bank.asking import check_count, check_prepared, cut_batches
 from medlora.bank.batch import answer_batch, order_row
 from medlora.bank.held import HeldTask, hold_task
 from medlora.bank.merged import MergedTasks
 from medlora.bank.pixels import PreparedImage, gather_inputs, name_pixels
 from medlora.bank.shelf import TaskShelf
 from medlora.data.image import prepare_image
-from medlora.errors import DataError
 from medlora.lora.routed import RoutedNetwork
 from medlora.task.card import TaskCard
 from medlora.task.file import Task, load_task
@@ -175,11 +175,7 @@ class TaskBank:
             DataError: There are not as many entries in `tasks` as images, or one is empty.
         """
         asked = [(names,) if isinstance(names, str) else tuple(names) for names in tasks]
-        if len(asked) != len(images):
-            raise DataError(
-                f"There are {len(images)} images and tasks for {len(asked)}. Name the task or "
-                "tasks of each image."
-            )
+        check_count(asked, images)
 
         def prepare(place: int, held: Mapping[str, HeldTask]) -> PreparedImage:
             return _prepare(images[place], [held[name] for name in asked[place]])
@@ -199,8 +195,19 @@ class TaskBank:
             images: What `prepare` gave for at least these tasks.
             tasks: For each image the tasks that are asked.
             batch_size: Pairs of image and task in one pass through the backbone.
+
+        Raises:
+            TaskBankError: There is no task of such a name, or an image was not prepared for it
+                as it is now: its file was replaced in between, say.
+            DataError: There are not as many entries in `tasks` as images, or one is empty.
         """
-        return self._ask(tasks, lambda place, _: images[place], batch_size)
+        check_count(tasks, images)
+
+        def take(place: int, held: Mapping[str, HeldTask]) -> PreparedImage:
+            check_prepared(images[place], place, [held[name] for name in tasks[place]])
+            return images[place]
+
+        return self._ask(tasks, take, batch_size)
 
     def verify(self, names: Sequence[str] | None = None) -> dict[str, float]:
         """Let tasks repeat, in the bank, the answers that are stored in their files.
@@ -254,7 +261,7 @@ class TaskBank:
     ) -> list[dict[str, Answer]]:
         """Answer in batches; `prepare` gives an image by its place, for the batch's tasks."""
         answers: list[dict[str, Answer]] = []
-        for start, stop in _cut_batches(asked, batch_size):
+        for start, stop in cut_batches(asked, batch_size):
             names = asked[start:stop]
             # Held here until the batch is done, whatever is removed or pushed out meanwhile.
             held = self._shelf.take([name for some in names for name in some])
@@ -293,17 +300,3 @@ class TaskBank:
 def _prepare(image: npt.NDArray[np.uint8], tasks: Sequence[HeldTask]) -> PreparedImage:
     wanted = {name_pixels(task.card.preprocessing) for task in tasks}
     return {key: torch.from_numpy(prepare_image(image, key)) for key in wanted}
-
-
-def _cut_batches(asked: Sequence[Sequence[str]], size: int) -> Iterator[tuple[int, int]]:
-    """Runs of images whose questions together are at most `size`; one image at least."""
-    start = n_questions = 0
-    for place, names in enumerate(asked):
-        if not names:
-            raise DataError(f"Image number {place} is asked no task. Name one at least.")
-        if n_questions and n_questions + len(names) > size:
-            yield start, place
-            start, n_questions = place, 0
-        n_questions += len(names)
-    if n_questions:
-        yield start, len(asked)

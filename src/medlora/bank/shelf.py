@@ -1,6 +1,6 @@
 """The tasks that a bank holds: those added to stay, and those of a source while there is room."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
 
@@ -36,6 +36,8 @@ class TaskShelf:
         self._loaded: OrderedDict[str, HeldTask] = OrderedDict()
         self._loaded_bytes = 0
         self._retired: set[str] = set()
+        # How often each name was let go, so that a load that began before is known for old.
+        self._versions: Counter[str] = Counter()
 
     def names(self) -> tuple[str, ...]:
         """The tasks that can be taken: those added, then those of the source."""
@@ -79,11 +81,13 @@ class TaskShelf:
             self._added.pop(name, None)
             self._drop(name)
             self._retired.add(name)
+            self._versions[name] += 1
 
     def forget(self, name: str) -> None:
         """Let go of a loaded task until it is taken again."""
         with self._lock:
             self._drop(name)
+            self._versions[name] += 1
 
     def take(self, names: Sequence[str]) -> dict[str, HeldTask]:
         """Tasks by name, loaded where they are not held.
@@ -104,15 +108,21 @@ class TaskShelf:
 
     def _load(self, name: str) -> HeldTask:
         source = self._source
-        if source is None or name in self._retired or name not in source.names():
-            raise self._describe_missing(name)
-        held = self._hold(source.load(name), source.place(name))
-        with self._lock:
-            # Another thread may have loaded it meanwhile; then all use that one.
-            if name not in self._loaded:
-                self._loaded[name] = held
-                self._loaded_bytes += held.n_bytes
-            return self._loaded[name]
+        while True:
+            with self._lock:
+                version, is_retired = self._versions[name], name in self._retired
+            if source is None or is_retired or name not in source.names():
+                raise self._describe_missing(name)
+            held = self._hold(source.load(name), source.place(name))
+            with self._lock:
+                # Let go of while it was read, it may be retired by now, or another.
+                if self._versions[name] != version:
+                    continue
+                # Another thread may have loaded it meanwhile; then all use that one.
+                if name not in self._loaded:
+                    self._loaded[name] = held
+                    self._loaded_bytes += held.n_bytes
+                return self._loaded[name]
 
     def _push_out(self) -> None:
         if self._byte_budget is None:

@@ -342,6 +342,69 @@ def test_a_retired_task_of_a_folder_is_asked_no_more_and_a_replaced_one_is_read_
         bank.predict([picture], ["brain"])
 
 
+class SlowSource:
+    """A source of one task in which something happens while it is read for the first time."""
+
+    def __init__(self, *versions: Task) -> None:
+        self.versions = list(versions)
+        self.while_reading = lambda: None
+
+    def names(self) -> tuple[str, ...]:
+        return (self.versions[0].card.name,)
+
+    def place(self, name: str) -> str:
+        return name
+
+    def load(self, name: str) -> Task:
+        found = self.versions[0]
+        happening, self.while_reading = self.while_reading, lambda: None
+        happening()
+        return found
+
+
+def test_a_task_that_is_retired_while_it_is_read_does_not_come_back() -> None:
+    source = SlowSource(make_vit_task("brain"))
+    bank = make_bank(source=source)
+    source.while_reading = lambda: bank.remove("brain")
+    (picture,) = draw_pictures(1)
+    for _ in range(2):
+        with pytest.raises(TaskBankError, match="no task 'brain'"):
+            bank.predict([picture], ["brain"])
+    assert bank.n_bytes == 0
+
+
+def test_a_task_that_is_replaced_while_it_is_read_is_read_again() -> None:
+    source = SlowSource(make_vit_task("brain"), make_vit_task("brain", seed=7))
+    bank = make_bank(source=source)
+
+    def replace_it() -> None:
+        del source.versions[0]
+        bank.forget("brain")
+
+    source.while_reading = replace_it
+    (picture,) = draw_pictures(1)
+    (answer,) = bank.predict([picture], ["brain"])
+    expected = answer_apart(source.versions[0], draw_backbone(VIT), picture)
+    assert np.abs(np.array(answer["brain"].probabilities) - expected).max() < 1e-5
+
+
+def test_an_image_that_was_prepared_for_another_version_of_a_task_is_told() -> None:
+    older, newer = make_vit_task("brain"), make_vit_task("brain")
+    taller = replace(newer.card.preprocessing, crop_mode="border")
+    assert taller != older.card.preprocessing
+    source = SlowSource(older, Task(replace(newer.card, preprocessing=taller), newer.tensors))
+    bank = make_bank(source=source)
+    (picture,) = draw_pictures(1)
+    prepared = bank.prepare(picture, ["brain"])
+    assert bank.predict_prepared([prepared], [["brain"]])
+    del source.versions[0]
+    bank.forget("brain")
+    with pytest.raises(TaskBankError, match=r"number 0 was not prepared for task 'brain' as it is"):
+        bank.predict_prepared([prepared], [["brain"]])
+    with pytest.raises(DataError, match="There are 1 images and tasks for 2"):
+        bank.predict_prepared([prepared], [["brain"], ["brain"]])
+
+
 def save_and_name(folder: Path, task: Task) -> Path:
     path = folder / f"{task.card.name}.safetensors"
     save_task(path, task)
