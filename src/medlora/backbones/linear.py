@@ -25,9 +25,21 @@ class FrozenLinear(nn.Linear):
         Returns:
             Float (..., output).
         """
-        if self.bias is None or not _applies(inputs, self.weight):
-            return super().forward(inputs)
-        product: Tensor = _FusedProduct.apply(inputs, self.weight, self.bias)
+        return self.multiply(inputs, self.weight)
+
+    def multiply(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """Apply the layer with other weights, and its own bias.
+
+        Args:
+            inputs: Float (..., input).
+            weight: Float (output, input), frozen.
+
+        Returns:
+            Float (..., output).
+        """
+        if self.bias is None or not _applies(inputs, weight):
+            return nn.functional.linear(inputs, weight, self.bias)
+        product: Tensor = _FusedProduct.apply(inputs, weight, self.bias)
         return product
 
 

@@ -77,7 +77,7 @@ def answer_batch(
         network: The bank's network.
         images: Normalised, in the network's type, (image, 3, height, width).
         questions: Number of an image and a task that is asked about it.
-        merged: Has the layers that answer a batch of one task alone.
+        merged: Has the weights that answer a batch of one task alone.
         channels_at_end: Where a picture inside the network has its channels.
     """
     answers: dict[int, Answer] = {}
@@ -89,15 +89,15 @@ def answer_batch(
         plan = plan_batch([questions[place] for place in shared])
         rows = torch.tensor(plan.images)
         asked = [task for _, task in plan.questions]
-        layers = merged.find(plan.tasks)
-        updates = {} if layers else _collect_updates(plan.tasks)
+        weights = merged.find(plan.tasks)
+        updates = {} if weights else _collect_updates(plan.tasks)
         features, seen = network.compute_observed(
             images,
             rows,
             updates,
             _list_places(asked),
             partial(summarise_hidden, channels_at_end=channels_at_end),
-            merged=layers,
+            merged=weights,
         )
         order = [row for row, _ in plan.questions]
         descriptions = {place: own[order] for place, own in seen.items()}

@@ -53,6 +53,8 @@ def judge_answers(
         One for each image.
     """
     sets = find_card_sets(card, probabilities)
+    if sets is None and novelty is None:
+        return [Reservation()] * len(probabilities)
     decisions = decide(probabilities, card.thresholds, card.multi_label)
     is_open = find_open_labels(sets, decisions)
     found = []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medlora.errors import TargetError
 from medlora.lora.conv import check_convolution
 from medlora.lora.linear import WHOLE, find_columns
-from medlora.lora.routing import ConvUpdate, LinearUpdate, RowUpdate, find_base
+from medlora.lora.routing import ConvUpdate, LinearUpdate, RowUpdate, find_base, takes_weights
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class AdapterLayout:
         layers: Names of the adapted layers, in the network's order.
         n_values: Length of the row.
         weight_bytes: Memory of the weights that the updates are of.
-        can_merge: Whether all of the layers are linear, so that `RoutedNetwork.merge` takes them.
+        can_merge: Whether all of the layers can be applied with other weights, so that
+            `RoutedNetwork.merge` takes them.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class AdapterLayout:
             slot = _plan_slot(name, base, tuple(layers[name]), rank, self.n_values)
             self._slots[name] = slot
             self.n_values += slot.n_values
-            self.can_merge = self.can_merge and isinstance(slot, _LinearSlot)
+            self.can_merge = self.can_merge and takes_weights(base)
             self.weight_bytes += base.get_parameter("weight").nbytes
 
     def pack(self, matrices: Mapping[str, Tensor], scale: float, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,5 @@
 """A network whose layers can give every row of a batch an update of its own."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from medlora.lora.routing import (
     RowUpdate,
     find_base,
     repeat_rows_at,
+    takes_weights,
 )
 
 
@@ -77,8 +77,8 @@ class RoutedNetwork:
             return self._layouts[key]
 
     @torch.no_grad()
-    def merge(self, layout: AdapterLayout, packed: Tensor) -> dict[str, nn.Module]:
-        """The linear layers of an adapter with the update added to a copy of their weights.
+    def merge(self, layout: AdapterLayout, packed: Tensor) -> dict[str, Tensor]:
+        """Copies of the weights of an adapter's layers, with the update added.
 
         Args:
             layout: How the adapter lies in `packed`.
@@ -88,21 +88,17 @@ class RoutedNetwork:
             By the layer's name, for `compute_observed`.
 
         Raises:
-            TargetError: The adapter has other layers as well.
+            TargetError: The adapter has layers that cannot be applied with other weights.
         """
-        merged: dict[str, nn.Module] = {}
+        merged: dict[str, Tensor] = {}
         for name, update in layout.read(packed[None], slice(0, 1)).items():
             base = find_base(self.network.get_submodule(name))
-            if not isinstance(update, LinearUpdate):
+            if not isinstance(update, LinearUpdate) or not takes_weights(base):
                 raise TargetError(
                     f"Layer {name!r} is a {type(base).__name__}: its update is added and never "
                     "merged here. See AdapterLayout.can_merge."
                 )
-            # All but the weight is the base's own.
-            memo: dict[int, object] = {id(own): own for own in base.parameters()}
-            weight = nn.Parameter(update.merge(base), requires_grad=False)
-            memo[id(base.get_parameter("weight"))] = weight
-            merged[name] = copy.deepcopy(base, memo)
+            merged[name] = update.merge(base)
         return merged
 
     def find_repeat(self, layers: Iterable[str]) -> str | None:
@@ -140,7 +136,7 @@ class RoutedNetwork:
         observe: Sequence[str],
         summarise: Callable[[Tensor], Tensor],
         *,
-        merged: Mapping[str, nn.Module] = MappingProxyType({}),
+        merged: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of the rows of a batch, and a summary of what enters some modules on the way.
 
@@ -152,8 +148,8 @@ class RoutedNetwork:
                 the network stands for its features.
             summarise: Makes a summary (input, ...) of what enters, (input, ...), which is not
                 there any more when the network has answered.
-            merged: Layer name to the layer that answers all rows in its place, as `merge` gives
-                them; in place of updates, where every row is an image of its own.
+            merged: Layer name to the weight that answers all rows in place of its own, as `merge`
+                gives them; in place of updates, where every row is an image of its own.
 
         Returns:
             (row, feature), in the network's type, and by module the summary, (row, ...).

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,7 +134,7 @@ class Routing:
         repeat_at: The module at whose entry `rows` is applied; None where the batch already
             has all rows.
         rows: For each row, the place in the batch of the image that it is about, int64 (row,).
-        merged: Layer name to the layer that answers all rows in its place.
+        merged: Layer name to the weight that answers all rows in place of its own.
 
     Raises:
         TargetError: At the end of the block, some layer with updates was never called.
@@ -147,7 +147,7 @@ class Routing:
         *,
         repeat_at: str | None = None,
         rows: Tensor | None = None,
-        merged: Mapping[str, nn.Module] = MappingProxyType({}),
+        merged: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
         self.n_rows = n_rows
         self.updates = updates
@@ -202,13 +202,32 @@ class RoutedLayer(FrozenLayer):
             inputs: As the base takes them; the rows of the batch are the first axis.
         """
         routing = _ACTIVE.get()
-        layer = routing.merged.get(self.name, self.base) if routing else self.base
-        outputs: Tensor = layer(inputs)
+        weight = routing.merged.get(self.name) if routing else None
+        outputs: Tensor = (
+            self.base(inputs) if weight is None else _multiply(self.base, inputs, weight)
+        )
         if routing:
             for update in routing.updates.get(self.name, ()):
                 update.apply(self.base, inputs, outputs, routing.n_rows)
             routing.called.add(self.name)
         return outputs
+
+
+class _Multiplies(Protocol):
+    """A layer that can be applied with other weights than its own."""
+
+    def multiply(self, inputs: Tensor, weight: Tensor) -> Tensor: ...
+
+
+def takes_weights(base: nn.Module) -> bool:
+    """Whether a frozen layer can be applied with other weights than its own."""
+    return type(base) is nn.Linear or hasattr(base, "multiply")
+
+
+def _multiply(base: nn.Module, inputs: Tensor, weight: Tensor) -> Tensor:
+    if type(base) is nn.Linear:
+        return nn.functional.linear(inputs, weight, base.bias)
+    return cast(_Multiplies, base).multiply(inputs, weight)
 
 
 def find_base(layer: nn.Module) -> nn.Module:
