@@ -309,12 +309,3 @@ def test_show_tells_what_a_task_is(command, trained, capsys) -> None:
     shown = capsys.readouterr().out
     assert "self-check passed" in shown
     assert "test_vit" in shown
-
-
-def test_check_counts_classes_and_copies(command, images, tmp_path, capsys) -> None:
-    data = shutil.copytree(images, tmp_path / "data")
-    shutil.copy(data / "dark" / "001.png", data / "light" / "copy.png")
-    assert command("check", data) == 0
-    out = capsys.readouterr().out
-    assert "1 groups of identical files, 0 of them across splits, 1 with labels that differ" in out
-    assert "Every image can be read." in out

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medlora.cli.options import ChannelsOption, DataArgument, GroupOption, split_channels
+from medlora.cli.options import (
+    ChannelsOption,
+    DataArgument,
+    GroupOption,
+    OverlapOption,
+    split_channels,
+)
 from medlora.cli.terminal import show_progress
 
 if TYPE_CHECKING:
@@ -15,11 +21,19 @@ if TYPE_CHECKING:
 
 
 def check_data(
-    data: DataArgument, group_by: GroupOption = None, channels: ChannelsOption = "none"
+    data: DataArgument,
+    group_by: GroupOption = None,
+    channels: ChannelsOption = "none",
+    allow_patient_overlap: OverlapOption = False,
 ) -> None:
-    """Read every image and say what there is: classes, splits, patients, copies, faults."""
+    """Read every image and say what there is: classes, splits, patients, copies, faults.
+
+    What train would refuse, check refuses: images that cannot be read, splits that cut a patient,
+    a class that one lacks.
+    """
     from medlora.data.cache import NoCache, PreparedImages
     from medlora.data.scan import scan_images
+    from medlora.data.split import split_table
     from medlora.data.table import read_table
     from medlora.errors import UnreadableImagesError
     from medlora.preprocessing import Preprocessing
@@ -38,6 +52,8 @@ def check_data(
     if scan.errors:
         raise UnreadableImagesError(scan.errors)
     typer.echo("Every image can be read.")
+    # As train divides them by default: what it refuses to train on is refused here.
+    split_table(table, scan.sha256, seed=0, allow_patient_overlap=allow_patient_overlap)
 
 
 def _print_counts(table: "ImageTable") -> None:
@@ -66,10 +82,13 @@ def _print_counts(table: "ImageTable") -> None:
 
 
 def _print_copies(table: "ImageTable", scan: "Scan") -> None:
-    places: dict[str, list[int]] = {}
-    for row, digest in enumerate(scan.sha256):
+    from medlora.data.source import split_frame
+
+    # Frames of one file have its digest and are no copies of one another.
+    places: dict[tuple[str, int | None], list[int]] = {}
+    for row, (digest, location) in enumerate(zip(scan.sha256, table.locations, strict=True)):
         if digest:
-            places.setdefault(digest, []).append(row)
+            places.setdefault((digest, split_frame(location)[1]), []).append(row)
     groups = [rows for rows in places.values() if len(rows) > 1]
     if not groups:
         typer.echo("No two files are identical.")

@@ -64,7 +64,7 @@ def split_table(
     elif "train" in stated and "val" not in stated:
         parts = {"train": 1 - val_fraction, "val": val_fraction}
         table = _part_rows(table, sha256, table.rows_in("train"), parts, seed)
-    _check_filled(table)
+    _check_filled(table, are_made="train" not in stated)
     return table
 
 
@@ -246,14 +246,17 @@ def _part_rows(
     return table.with_splits(splits)
 
 
-def _check_filled(table: ImageTable) -> None:
+def _check_filled(table: ImageTable, *, are_made: bool) -> None:
     """Refuse splits from which nothing can be learnt, or on which no epoch can be chosen."""
     for split in ("train", "val"):
         if split not in table.splits:
-            raise DataError(
-                f"{table.name} has no images in the split '{split}'. "
-                "Add some, or leave the splits out so that they are made."
+            advice = (
+                f"Its {table.n_images} images are too few, or of too few patients, to be "
+                "divided. Add some, or change --val-fraction and --test-fraction."
+                if are_made
+                else "Add some, or leave the splits out so that they are made."
             )
+            raise DataError(f"{table.name} has no images in the split '{split}'. {advice}")
     missing = list_missing_classes(table)
     # A finding can be so rare that validation has none of it; it is undefined there, and the
     # others still tell one epoch from another.

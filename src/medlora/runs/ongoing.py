@@ -21,7 +21,7 @@ from medlora.progress import Progress
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.operating import settle_thresholds
-from medlora.runs.preparing import PreparedData, find_seen, prepare_data, prepare_pool
+from medlora.runs.preparing import PreparedData, find_seen, prepare_pool, prepare_run
 from medlora.runs.scoring import Scores, score_rows
 from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
@@ -103,7 +103,7 @@ class OngoingRun:
 
     def prepare(self, path: Path, classes: list[str] | None = None) -> PreparedData:
         """The plan's images, or those of a `split.csv` with the run's classes."""
-        return prepare_data(
+        return prepare_run(
             path,
             self.preprocessing,
             self.cache,
@@ -111,6 +111,7 @@ class OngoingRun:
             group_by=self.plan.group_by if classes is None else None,
             classes=classes,
             skip_unreadable=self.plan.skip_unreadable,
+            allow_patient_overlap=self.plan.allow_patient_overlap,
             progress=self.progress,
         )
 

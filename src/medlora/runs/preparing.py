@@ -100,6 +100,41 @@ def prepare_data(
     )
 
 
+def prepare_run(
+    path: Path,
+    preprocessing: Preprocessing,
+    cache: ImageCache | NoCache,
+    *,
+    group_by: str | None = None,
+    classes: Sequence[str] | None = None,
+    skip_unreadable: bool = False,
+    allow_patient_overlap: bool = False,
+    progress: Progress = silent,
+) -> PreparedData:
+    """The same for images to train on: splits that cannot be are refused before any is decoded.
+
+    Args:
+        path: Folder, manifest or array file.
+        preprocessing: What images go through.
+        cache: Where decoded images are kept.
+        group_by: Manifest column of groups.
+        classes: A run's classes, where they are fixed.
+        skip_unreadable: Leave unreadable images out.
+        allow_patient_overlap: Accept a patient in two of the data's own splits.
+        progress: Told after every image.
+
+    Raises:
+        DataError: The data are not usable, or some images have a split and others none.
+        PatientLeakError: A patient is in two of the stated splits.
+        UnreadableImagesError: Images cannot be decoded and are not to be skipped.
+    """
+    table = read_table(path, group_by=group_by, classes=classes, channels=preprocessing.channels)
+    check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
+    return prepare_table(
+        table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
+    )
+
+
 def prepare_table(
     table: ImageTable,
     preprocessing: Preprocessing,
