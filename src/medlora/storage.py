@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +19,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StorageError: The disk is full, or the folder cannot be written to.
     """
+    check_output(path)
     part = _name_part(path)
     try:
         if _is_special(path):
@@ -31,11 +32,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Free some space or choose another folder; nothing that was there has changed."
-        ) from error
+        _remove(part)
+        raise _refuse_write(path, error) from error
 
 
 @contextmanager
@@ -47,6 +45,7 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written to.
     """
+    check_output(path)
     part = _name_part(path)
     try:
         if _is_special(path):
@@ -60,11 +59,41 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
             os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
-        raise StorageError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Free some space or choose another folder; nothing that was there has changed."
-        ) from error
+        raise _refuse_write(path, error) from error
     finally:
+        _remove(part)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a path that no file can be written to, before long work whose answer goes there.
+
+    Raises:
+        StorageError: It is a folder, something above it is a file, or its name is too long.
+    """
+    try:
+        if not path.name or path.is_dir():
+            raise StorageError(f"{path} is a folder. Name a file to write.")
+        # The nearest that is there; a folder that is not yet is made.
+        above = next((each for each in path.parents if each.exists()), path.parent)
+        if above.exists() and not above.is_dir():
+            raise StorageError(
+                f"{path} could not be written, since {above} is a file. Choose another folder."
+            )
+        _name_part(path).exists()  # It is written under a longer name first.
+    except OSError as error:
+        raise _refuse_write(path, error) from error
+
+
+def _refuse_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} could not be written ({error.strerror or error}). "
+        "Free some space or choose another folder; nothing that was there has changed."
+    )
+
+
+def _remove(part: Path) -> None:
+    """Remove what was half written; what cannot even be looked for is not there."""
+    with suppress(OSError):
         part.unlink(missing_ok=True)
 
 

@@ -89,6 +89,26 @@ class AnswerFiles(Generic[AnswerT]):
                 table.flush()
 
 
+def check_files(json_file: Path | None, csv_file: Path | None) -> None:
+    """Refuse files that answers cannot be written to, before any answer is computed.
+
+    Raises:
+        SettingsError: Both are the same file.
+        StorageError: One cannot be written.
+    """
+    from medlora.errors import SettingsError
+    from medlora.storage import check_output
+
+    for path in (json_file, csv_file):
+        if path is not None:
+            check_output(path)
+    if json_file is not None and csv_file is not None and json_file.resolve() == csv_file.resolve():
+        raise SettingsError(
+            f"--json and --csv both name {csv_file}, and one would replace the other. Name two "
+            "files."
+        )
+
+
 def spell_location(location: str) -> str:
     """A location that can be written whatever bytes a file's name holds."""
     return location.encode("utf-8", "backslashreplace").decode("utf-8")

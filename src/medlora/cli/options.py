@@ -86,10 +86,27 @@ FigureOption = Annotated[
 
 
 def open_cache(folder: Path | None, size_gb: float) -> "ImageCache":
-    """The cache of decoded images that the user asked for."""
+    """The cache of decoded images that the user asked for.
+
+    Raises:
+        SettingsError: The size is not finite.
+    """
     from medlora.data.cache import default_cache
 
-    return default_cache(folder, int(size_gb * 1e9))
+    return default_cache(folder, count_bytes(size_gb * 1e9, "--cache-size"))
+
+
+def count_bytes(n_bytes: float, option: str) -> int:
+    """A bound in whole bytes.
+
+    Raises:
+        SettingsError: It is not a number, or infinite.
+    """
+    from medlora.errors import SettingsError
+
+    if not 0 <= n_bytes < float("inf"):
+        raise SettingsError(f"{option} must be a number of 0 or more, not {n_bytes}.")
+    return int(n_bytes)
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -11,12 +11,19 @@ from medlora.cli.answer_files import (
     RESERVATION_COLUMNS,
     AnswerFiles,
     Rows,
+    check_files,
     describe_reservations,
     list_reservations,
     spell_location,
 )
 from medlora.cli.image_list import STANDARD_INPUT, list_cases, list_images
-from medlora.cli.options import BatchOption, DeviceOption, PrecisionOption, WeightsOption
+from medlora.cli.options import (
+    BatchOption,
+    DeviceOption,
+    PrecisionOption,
+    WeightsOption,
+    count_bytes,
+)
 from medlora.cli.terminal import show_progress, warn
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ def predict_files(
     """
     from medlora.errors import SettingsError
 
+    check_files(json_file, csv_file)
     given = list(paths or [])
     if tasks is None:
         if route is not None or backbone is not None or task_memory is not None:
@@ -82,7 +90,9 @@ def predict_files(
         tasks,
         backbone=backbone,
         weights=weights,
-        byte_budget=None if task_memory is None else int(task_memory * 1e6),
+        byte_budget=None
+        if task_memory is None
+        else count_bytes(task_memory * 1e6, "--task-memory"),
         device=device,
         precision=precision,  # type: ignore[arg-type]  # checked where it is used
     )

@@ -56,6 +56,8 @@ def is_image_file(path: Path) -> bool:
         return True
     if suffix and not suffix[1:].isdigit():
         return False
+    if path.exists() and not path.is_file():
+        return False  # A pipe, which would be waited for without end.
     try:
         with path.open("rb") as stream:
             return has_preamble(stream.read(132))

@@ -62,9 +62,9 @@ def read_manifest(
     label_column, group_column = _find_columns(list(rows[0].values), path, group_by)
     multi_label = label_column == "labels"
     _check_columns(columns, list(rows[0].values), path)
-    check_unique(rows, path)
     source = open_source(rows, path.parent, channels)
     locations: list[str] = []
+    places: list[tuple[str, str]] = []
     labels: list[tuple[str, ...]] = []
     splits: list[str | None] = []
     patients: list[str | None] = []
@@ -73,11 +73,13 @@ def read_manifest(
         location = row.values["path"]
         frames = [location] if channels else expand_frames(location, source)
         locations += frames
+        places += [(frame, row.place) for frame in frames]
         labels += [_read_labels(row, label_column, path)] * len(frames)
         splits += [_read_split(row, path)] * len(frames)
         patients += [row.values.get(group_column) or None] * len(frames)
         for name, values in kept.items():
             values += [row.values[name]] * len(frames)
+    check_unique(places, path)
     return Listing(
         locations=tuple(locations),
         labels=tuple(labels),

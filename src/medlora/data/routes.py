@@ -79,14 +79,16 @@ def read_routes(path: Path) -> Routes:
             f"{path} must have a column 'task' or a column 'tasks', and not both; its columns "
             f"are {', '.join(rows[0].values)}."
         )
-    check_unique(rows, path)
     source = open_source(rows, path.parent)
     locations: list[str] = []
     tasks: list[tuple[str, ...]] = []
+    places: list[tuple[str, str]] = []
     for row in rows:
         frames = expand_frames(row.values["path"], source)
         locations += frames
         tasks += [_read_names(row, columns[0], path)] * len(frames)
+        places += [(frame, row.place) for frame in frames]
+    check_unique(places, path)
     return Routes(source, tuple(locations), tuple(tasks))
 
 

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from medlora.data.series import join_places
+from medlora.data.series import SEPARATOR, join_places
 from medlora.errors import DataError
 
 
@@ -35,20 +36,25 @@ def read_rows(path: Path, channels: Sequence[str] = ()) -> list[Row]:
     return rows
 
 
-def check_unique(rows: list[Row], path: Path) -> None:
-    """Refuse a table that lists an image twice.
+def check_unique(places: Sequence[tuple[str, str]], path: Path) -> None:
+    """Refuse a table that lists an image twice, be it by two spellings of its path.
+
+    Args:
+        places: Each image's location, and where in the table it stands.
+        path: The table's file, to whose folder locations are relative.
 
     Raises:
         DataError: It does; both lines are named.
     """
-    first: dict[str, str] = {}
-    for row in rows:
-        location = row.values["path"]
-        if location in first:
+    first: dict[tuple[str, ...], str] = {}
+    for location, place in places:
+        parts = location.split(SEPARATOR)
+        key = tuple(part and os.path.normpath(os.path.join(path.parent, part)) for part in parts)
+        if key in first:
             raise DataError(
-                f"{path} lists {location} twice ({first[location]} and {row.place}). Remove one."
+                f"{path} lists {location} twice ({first[key]} and {place}). Remove one."
             )
-        first[location] = row.place
+        first[key] = place
 
 
 def _read_csv(path: Path, channels: tuple[str, ...]) -> Iterator[Row]:

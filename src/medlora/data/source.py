@@ -62,11 +62,15 @@ class FolderSource:
         """The content of the file at `location`, whole, whichever frame is named.
 
         Raises:
-            UnreadableImageError: The file is missing, a folder, empty, or may not be read.
+            UnreadableImageError: The file is missing, a folder, a pipe, empty, or may not be read.
         """
         path, _ = split_frame(location)
+        place = self.root / path
         try:
-            content = (self.root / path).read_bytes()
+            # A pipe would be waited for without end.
+            if place.exists() and not place.is_file() and not place.is_dir():
+                raise UnreadableImageError(location, "it is a pipe or device, and no file")
+            content = place.read_bytes()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UnreadableImageError(location, f"cannot be opened ({reason})") from error

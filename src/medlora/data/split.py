@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
@@ -21,6 +22,8 @@ from medlora.errors import DataError, PatientLeakError, SettingsError
 from medlora.storage import write_atomically
 
 SPLITS = ("train", "val", "test")
+# What a manifest reads otherwise than it was written; bytes that are not UTF-8 are surrogates.
+_UNFIT = re.compile(r"[\\\r\n\ud800-\udfff]|^\s|\s$")
 
 
 def split_table(
@@ -64,7 +67,7 @@ def split_table(
     elif "train" in stated and "val" not in stated:
         parts = {"train": 1 - val_fraction, "val": val_fraction}
         table = _part_rows(table, sha256, table.rows_in("train"), parts, seed)
-    _check_filled(table, are_made="train" not in stated)
+    _check_filled(table, are_made=None in stated)
     return table
 
 
@@ -87,6 +90,25 @@ def check_stated_splits(table: ImageTable, *, allow_patient_overlap: bool = Fals
         )
     if not allow_patient_overlap:
         _check_patients(table)
+
+
+def check_locations(table: ImageTable) -> None:
+    """Refuse names that a manifest cannot hold, as `split.csv` of a run has to.
+
+    Raises:
+        DataError: A name is not UTF-8, holds a backslash or a line break, or begins or ends with
+            a space.
+    """
+    source = table.source.source if isinstance(table.source, SeriesSource) else table.source
+    root = str(source.root) if isinstance(source, (FolderSource, MixedSource)) else ""
+    for location in (root, *table.locations):
+        for part in location.split(SEPARATOR) if table.source is not source else [location]:
+            if _UNFIT.search(part):
+                raise DataError(
+                    f"{table.name} has the name {part!a}, which no manifest can hold: it is "
+                    "not UTF-8, holds a backslash or a line break, or begins or ends with a "
+                    "space. Rename it."
+                )
 
 
 def group_rows(patients: Sequence[Hashable | None], sha256: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.split import write_split
+from medlora.data.split import check_locations, check_stated_splits, write_split
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import SettingsError
 from medlora.progress import Progress, silent
@@ -102,6 +102,8 @@ def settle_splits(
         backbone.preprocessing, steps=settings.prepare, contrast=settings.contrast
     )
     table = choice.read()
+    check_locations(table)
+    check_stated_splits(table)
     data = prepare_table(
         table, preprocessing, cache, skip_unreadable=choice.skip_unreadable, progress=progress
     )

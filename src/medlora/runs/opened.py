@@ -127,7 +127,8 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        # A device that computes: "meta" gives empty answers and no error.
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(
             f"There is no device {device!r} here. Use --device cpu, or auto."

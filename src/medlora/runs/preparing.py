@@ -15,6 +15,7 @@ from medlora.data.scan import leave_out_unreadable, scan_images
 from medlora.data.source import split_frame
 from medlora.data.split import (
     SPLITS,
+    check_locations,
     check_stated_splits,
     group_rows,
     list_missing_classes,
@@ -124,11 +125,13 @@ def prepare_run(
         progress: Told after every image.
 
     Raises:
-        DataError: The data are not usable, or some images have a split and others none.
+        DataError: The data are not usable, some images have a split and others none, or a name
+            is one that `split.csv` cannot hold.
         PatientLeakError: A patient is in two of the stated splits.
         UnreadableImagesError: Images cannot be decoded and are not to be skipped.
     """
     table = read_table(path, group_by=group_by, classes=classes, channels=preprocessing.channels)
+    check_locations(table)
     check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
     return prepare_table(
         table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
@@ -214,6 +217,7 @@ def prepare_pool(
         DataError: The data are not usable.
     """
     table = read_table(path, group_by=group_by, channels=preprocessing.channels)
+    check_locations(table)
     check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
     if "test" in table.splits:
         table = table.select(_list_rows_outside_test(table))

@@ -1,6 +1,7 @@
 """No patient and no identical file in two splits, every class in each, and always the same."""
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlora.data.partition import partition_groups
+from medlora.data.series import SeriesSource
 from medlora.data.source import FolderSource
 from medlora.data.split import (
     SPLITS,
+    check_locations,
     format_split,
     group_rows,
     list_missing_classes,
@@ -287,6 +290,31 @@ def test_a_stated_split_without_a_class_is_refused() -> None:
     for multi_label in (False, True):
         with pytest.raises(DataError, match="no image of b in the split 'train'"):
             split_table(replace(table, multi_label=multi_label), distinct(table), seed=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\b.png", "a\rb.png", "a\nb.png", " a.png", "a.png ", "a\udcff.png"], ids=ascii
+)
+def test_names_that_no_manifest_can_hold_are_refused(name: str) -> None:
+    table = make_table([0, 1, 0])
+    check_locations(table)
+    odd = replace(table, locations=(*table.locations[:-1], name))
+    with pytest.raises(DataError, match=rf"some has the name {re.escape(ascii(name))}, which no"):
+        check_locations(odd)
+    for root in (Path("/data/ä ö"), Path("/data\\x")):
+        inside = replace(table, source=FolderSource(root))
+        if "\\" in str(root):
+            with pytest.raises(DataError, match="Rename it"):
+                check_locations(inside)
+        else:
+            check_locations(inside)
+
+
+def test_names_of_series_are_checked_one_by_one() -> None:
+    source = SeriesSource(FolderSource(Path()), ("t1", "t2"))
+    table = replace(make_table([0, 1]), source=source, locations=("a|b", "c| d"))
+    with pytest.raises(DataError, match="some has the name ' d'"):
+        check_locations(table)
 
 
 def test_some_splits_stated_and_some_not_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Folders, manifests and array files become the same kind of table, or a clear refusal."""
 
 import io
+import os
 import re
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from PIL import Image
 from medlora.data.source import FolderSource
 from medlora.data.split import write_split
 from medlora.data.table import ImageTable, list_images, read_table
-from medlora.errors import DataError
+from medlora.errors import DataError, UnreadableImageError
 
 
 def write_images(folder: Path, *names: str) -> Path:
@@ -187,6 +188,7 @@ def test_a_column_to_group_by_takes_the_place_of_patient(tmp_path: Path) -> None
         ("path,label\n1.png,a\n2.png\n", "line 3, has 1 cells where its header has 2"),
         ("path,label\n1.png,a,b\n", "line 2, has 3 cells where its header has 2"),
         ("path,label\n1.png,a\n2.png,b\n1.png,a\n", r"lists 1.png twice \(line 2 and line 4\)"),
+        ("path,label\n1.png,a\n./x/../1.png,b\n", r"lists ./x/../1.png twice \(line 2 and line 3"),
         ("path,label,split\n1.png,a,dev\n", "line 2, has the split 'dev'. It must be one of train"),
         ('path,label\n"1.png,a\n', "is not valid CSV"),
         ("path,label\n1.png,a\n2.png,a\n", "one class only, 'a'"),
@@ -196,6 +198,30 @@ def test_a_column_to_group_by_takes_the_place_of_patient(tmp_path: Path) -> None
 def test_manifests_that_make_no_table_are_refused(tmp_path: Path, text: str, rule: str) -> None:
     with pytest.raises(DataError, match=rule):
         read_table(write_manifest(tmp_path, text))
+
+
+def test_an_image_by_its_whole_path_and_by_part_of_it_is_one(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, f"path,label\n1.png,a\n{tmp_path}/1.png,b\n")
+    with pytest.raises(DataError, match=r"1.png twice \(line 2 and line 3\)"):
+        read_table(path)
+
+
+def test_a_file_and_one_of_its_frames_are_not_both_images(tmp_path: Path) -> None:
+    write_multi_frame(tmp_path / "loop.dcm", 3)
+    text = "path,label\nloop.dcm,x\nloop.dcm#frame=1,y\n"
+    with pytest.raises(DataError, match=r"loop.dcm#frame=1 twice \(line 2 and line 3\)"):
+        read_table(write_manifest(tmp_path, text))
+
+
+def test_pipes_are_no_images(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png"):
+        write_images(tmp_path, name)
+    os.mkfifo(tmp_path / "a" / "pipe")
+    os.mkfifo(tmp_path / "a" / "2.png")
+    table = read_table(tmp_path)
+    assert table.locations == ("a/1.png", "a/2.png", "b/1.png")
+    with pytest.raises(UnreadableImageError, match=r"2.png.*it is a pipe or device"):
+        table.source.read_bytes("a/2.png")
 
 
 def test_manifest_refusals_that_are_not_of_its_text(tmp_path: Path) -> None:

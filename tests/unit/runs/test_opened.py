@@ -50,7 +50,7 @@ def test_devices_are_found_by_name() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "toaster", ""])
+@pytest.mark.parametrize("device", ["cuda:99", "toaster", "", "meta"])
 def test_a_device_that_is_not_there_is_refused(device) -> None:
     with pytest.raises(SettingsError, match=rf"no device '{device}' here. Use --device cpu"):
         choose_device(device)
