@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlora.data.listing import SPLIT_OF_WORD, Listing, expand_frames
-from medlora.data.rows import Row, check_unique, read_rows
+from medlora.data.rows import Row, check_unique, read_rows, spell_column
 from medlora.data.series import SeriesSource
 from medlora.data.source import ArraySource, FolderSource, ImageSource
 from medlora.errors import DataError
@@ -46,7 +46,8 @@ def read_manifest(
 
     Its columns are `path`, relative to the manifest's folder or absolute, and either `label` or
     `labels`, which are joined by a vertical bar and may be none. `patient` and `split` may be
-    there. Others are left alone. A path to a multi-frame DICOM file stands for all its frames.
+    there. The case of these names does not matter; other columns are left alone. A path to a
+    multi-frame DICOM file stands for all its frames.
 
     Args:
         path: A CSV file in UTF-8 (separated by commas, semicolons or tabs) or a Parquet file.
@@ -122,11 +123,11 @@ def _find_columns(names: list[str], path: Path, group_by: str | None) -> tuple[s
         raise DataError(
             f"{path} has neither a column 'label' nor 'labels'; its columns are {', '.join(names)}."
         )
-    if group_by is not None and group_by not in names:
+    if group_by is not None and spell_column(group_by) not in names:
         raise DataError(
             f"{path} has no column '{group_by}' to group by; its columns are {', '.join(names)}."
         )
-    return "labels" if "labels" in names else "label", group_by or "patient"
+    return "labels" if "labels" in names else "label", spell_column(group_by or "patient")
 
 
 def _check_columns(columns: Sequence[str], names: list[str], path: Path) -> None:

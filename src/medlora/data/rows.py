@@ -2,13 +2,18 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from medlora.data.series import SEPARATOR, join_places
 from medlora.errors import DataError
+
+_KNOWN_COLUMNS: Final = frozenset({"path", "label", "labels", "patient", "split", "task", "tasks"})
+# What pandas writes for a value that is missing, once it has been made a text.
+_MISSING: Final = frozenset({"nan", "<na>"})
 
 
 class Row(NamedTuple):
@@ -20,6 +25,11 @@ class Row(NamedTuple):
 
 def read_rows(path: Path, channels: Sequence[str] = ()) -> list[Row]:
     """The lines of a table that has a column `path`; values without spaces around them.
+
+    Columns that mean something here are found in whatever case they are written, and are named in
+    lower case: `Split` is `split`. A value that is missing is empty: null and NaN in Parquet, the
+    words nan and <NA> in other columns than those of files. A Parquet column of floating-point
+    numbers that are all whole is read as whole numbers.
 
     Args:
         path: A CSV file in UTF-8 (separated by commas, semicolons or tabs) or a Parquet file.
@@ -34,6 +44,22 @@ def read_rows(path: Path, channels: Sequence[str] = ()) -> list[Row]:
     if not rows:
         raise DataError(f"{path} lists no images. Give it a row for each.")
     return rows
+
+
+def spell_column(name: str) -> str:
+    """A column's name as `read_rows` gives it: in lower case where it means something here.
+
+    Example:
+        >>> spell_column(" Patient "), spell_column("Age")
+        ('patient', 'Age')
+    """
+    plain = name.strip()
+    return plain.lower() if plain.lower() in _KNOWN_COLUMNS else plain
+
+
+def is_missing(value: str) -> bool:
+    """Whether a text is what is left of a value that was missing."""
+    return value.strip().lower() in _MISSING
 
 
 def check_unique(places: Sequence[tuple[str, str]], path: Path) -> None:
@@ -104,24 +130,37 @@ def _read_parquet(path: Path, channels: tuple[str, ...]) -> Iterator[Row]:
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}).") from error
     header = _check_header(list(table.column_names), path, channels)
-    table = table.rename_columns(header)
-    for number, values in enumerate(table.to_pylist(), start=1):
-        plain = {name: _as_text(value) for name, value in values.items()}
-        yield _clean_row(f"row {number}", plain, path, channels)
+    columns = [_as_texts(column.to_pylist()) for column in table.columns]
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        yield _clean_row(f"row {number}", dict(zip(header, cells, strict=True)), path, channels)
 
 
-def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    return "|".join(map(str, value)) if isinstance(value, list) else str(value)
+def _as_texts(values: list[object]) -> list[str]:
+    """A column as text; lists are joined by a vertical bar."""
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    numbers = [part for parts in lists for part in parts if isinstance(part, float)]
+    # Whole numbers become floating-point ones in pandas as soon as one of them is missing.
+    is_whole = all(number.is_integer() for number in numbers if not math.isnan(number))
+
+    def spell(part: object) -> str:
+        return str(int(part)) if is_whole and isinstance(part, float) else str(part)
+
+    return ["|".join(spell(part) for part in parts if not _is_null(part)) for parts in lists]
+
+
+def _is_null(part: object) -> bool:
+    return part is None or (isinstance(part, float) and math.isnan(part))
 
 
 def _check_header(cells: list[str], path: Path, channels: tuple[str, ...]) -> list[str]:
-    header = [cell.strip() for cell in cells]
+    header = [spell_column(cell) for cell in cells]
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
-        raise DataError(f"{path} has more than one column named {', '.join(repeated)}.")
-    lacking = [name for name in channels if name not in header]
+        raise DataError(
+            f"{path} has more than one column named {', '.join(repeated)}, in whatever case. Keep "
+            "one of them."
+        )
+    lacking = [name for name in channels if spell_column(name) not in header]
     if lacking:
         raise DataError(
             f"{path} has no column {', '.join(lacking)} for the series of that name; its columns "
@@ -137,8 +176,12 @@ def _check_header(cells: list[str], path: Path, channels: tuple[str, ...]) -> li
 
 def _clean_row(place: str, values: dict[str, str], path: Path, channels: tuple[str, ...]) -> Row:
     cleaned = {name: value.strip() for name, value in values.items()}
+    of_files = [spell_column(name) for name in channels or ("path",)]
+    for name, value in cleaned.items():
+        if name not in of_files and is_missing(value):
+            cleaned[name] = ""
     if channels:
-        places = [cleaned[name].replace("\\", "/") for name in channels]
+        places = [cleaned[name].replace("\\", "/") for name in of_files]
         cleaned["path"] = join_places(places, f"{path}, {place}")
         return Row(place, cleaned)
     if not cleaned["path"]:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,8 @@ class FolderSource:
         place = self.root / path
         try:
             # A pipe would be waited for without end.
-            if place.exists() and not place.is_file() and not place.is_dir():
+            mode = place.stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise UnreadableImageError(location, "it is a pipe or device, and no file")
             content = place.read_bytes()
         except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from medlora.data.arrays import read_arrays
 from medlora.data.folders import read_folder
 from medlora.data.listing import Listing, list_images
 from medlora.data.manifest import read_manifest
+from medlora.data.rows import is_missing
 from medlora.data.source import ImageSource
 from medlora.errors import DataError
 
@@ -216,6 +217,11 @@ def _check_classes(
         raise DataError(
             f"{path} has images of one class only, '{classes[0]}'. There must be at least two to "
             "tell apart."
+        )
+    for name in filter(is_missing, classes):
+        raise DataError(
+            f"{path} has a class named '{name}', which is how a missing label is often written. "
+            "Remove these images, or give them another label."
         )
     by_lower: dict[str, str] = {}
     for name in classes:

@@ -22,7 +22,7 @@ def test_tasks_are_read_in_the_order_of_the_lines(tmp_path: Path) -> None:
 
 
 def test_a_single_task_may_have_a_bar_in_its_name(tmp_path: Path) -> None:
-    routes = read_routes(write_table(tmp_path, "path;task\na.png;left|right\n"))
+    routes = read_routes(write_table(tmp_path, "Path;Task\na.png;left|right\n"))
     assert routes.tasks == (("left|right",),)
 
 

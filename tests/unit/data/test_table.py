@@ -111,6 +111,7 @@ def test_numbers_as_classes_are_sorted_as_numbers(tmp_path: Path) -> None:
         (("a/1.png", "a/2.png"), "one class only, 'a'. There must be at least two"),
         (("Train/a/1.png", "train/b/2.png"), "both name the split 'train'. Merge"),
         (("train/a/1.png", "testing/a/2.png", "rest/b/3.png"), "'rest' names no split"),
+        (("nan/1.png", "a/2.png"), "has a class named 'nan', which is how a missing label"),
         (("Normal/1.png", "normal/2.png"), "differ in case only, 'Normal' and 'normal'"),
     ],
 )
@@ -174,6 +175,31 @@ def test_a_column_to_group_by_takes_the_place_of_patient(tmp_path: Path) -> None
     assert read_table(path, group_by="site").patients == ("s", "s")
 
 
+def test_known_columns_are_found_in_any_case(tmp_path: Path) -> None:
+    text = "PATH,Label, Split ,\xa0Patient,Age\n1.png,a,Train,p,40\n2.png,b,Test,q,\n"
+    path = write_manifest(tmp_path, text)
+    table = read_table(path, columns=("Age",))
+    assert table.splits == ("train", "test")
+    assert table.patients == ("p", "q")
+    assert table.columns == {"Age": ("40", "")}
+    assert read_table(path, group_by="Patient").patients == ("p", "q")
+    multi = read_table(write_manifest(tmp_path, "Path,LABELS\n1.png,a|b\n2.png,\n"))
+    assert multi.targets.sum(axis=1).tolist() == [2, 0]
+
+
+def test_missing_values_in_words_are_missing(tmp_path: Path) -> None:
+    text = "path,label,patient,sex\n1.png,a,nan,F\n2.png,b,NaN,nan\n3.png,b,<NA>,M\n"
+    table = read_table(write_manifest(tmp_path, text), columns=("sex",))
+    assert table.patients == (None, None, None)
+    assert table.columns == {"sex": ("F", "", "M")}
+    none = read_table(write_manifest(tmp_path, "path,labels\n1.png,nan\n2.png,a\n"))
+    assert none.classes == ("a",)
+    assert none.targets.tolist() == [[False], [True]]
+    # A file may have such a name.
+    named = read_table(write_manifest(tmp_path, "path,label\nnan,a\n2.png,b\n"))
+    assert named.locations == ("nan", "2.png")
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -183,6 +209,9 @@ def test_a_column_to_group_by_takes_the_place_of_patient(tmp_path: Path) -> None
         ("path,class\n1.png,a\n", "neither a column 'label' nor 'labels'; its columns are path"),
         ("path,label,labels\n1.png,a,a\n", "both a column 'label' and a column 'labels'"),
         ("path,label,label\n1.png,a,a\n", "more than one column named label"),
+        ("path,label,Label\n1.png,a,a\n", "column named label, in whatever case. Keep one"),
+        ("path,label\n1.png,a\n2.png,b\n3.png,nan\n", "line 4, has no label"),
+        ("path,labels\n1.png,a|nan\n2.png,b\n", "has a class named 'nan', which is how a miss"),
         ("path,label\n1.png,a\n,b\n", "line 3, has an empty path"),
         ("path,label\n1.png,a\n2.png,\n", "line 3, has no label"),
         ("path,label\n1.png,a\n2.png\n", "line 3, has 1 cells where its header has 2"),
@@ -260,6 +289,40 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_table(tmp_path / "broken.parquet")
+
+
+def write_parquet(file: Path, **columns: list[object]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), file)
+    return file
+
+
+def test_whole_numbers_in_parquet_are_read_as_such(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "images.parquet",
+        path=["1.png", "2.png", "3.png"],
+        Label=[0.0, 1.0, 1.0],
+        patient=[7.0, float("nan"), None],
+        dose=[0.5, 1.0, float("nan")],
+    )
+    table = read_table(path, columns=("dose",))
+    assert table.classes == ("0", "1")
+    assert table.patients == ("7", None, None)
+    assert table.columns == {"dose": ("0.5", "1.0", "")}
+    lists = [[0.0, 2.0], [], None]
+    path = write_parquet(tmp_path / "lists.parquet", path=["1.png", "2.png", "3"], labels=lists)
+    assert read_table(path).classes == ("0", "2")
+
+
+def test_a_missing_label_in_parquet_is_refused_with_its_row(tmp_path: Path) -> None:
+    for missing in (float("nan"), None):
+        path = write_parquet(
+            tmp_path / "images.parquet", path=["1.png", "2.png"], label=[1.0, missing]
+        )
+        with pytest.raises(DataError, match="row 2, has no label"):
+            read_table(path)
 
 
 def test_parquet_without_pyarrow_says_what_to_install(
