@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 # Raised whenever decoding or preparing gives other pixels than before.
-DECODER_VERSION: Final = 1
+DECODER_VERSION: Final = 2
 DEFAULT_MAX_BYTES: Final = 20 * 10**9
 # Fields of the preprocessing that act after the cache.
 _UNUSED: Final = ("mean", "std")

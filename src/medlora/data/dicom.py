@@ -130,7 +130,13 @@ def decode_dicom(content: bytes, location: str, frame: int = 0) -> npt.NDArray[n
 
 
 def _decode_frame(dataset: Dataset, frame: int, decoder: str) -> npt.NDArray[np.uint8]:
+    n_unused = _count_low_bits(dataset, decoder)
+    if n_unused:
+        # Read with the bits below, which also finds the sign where it lies.
+        dataset.BitsStored = dataset.HighBit + 1
     stored: npt.NDArray[Any] = pixel_array(dataset, index=frame, decoding_plugin=decoder)
+    if n_unused:
+        stored = np.right_shift(stored, n_unused)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         colours = apply_color_lut(stored, dataset)
         # The ends of the palette's own number range are black and full colour.
@@ -138,6 +144,26 @@ def _decode_frame(dataset: Dataset, frame: int, decoder: str) -> npt.NDArray[np.
     if stored.ndim == 3:
         return stored if stored.dtype == np.uint8 else stretch_to_uint8(stored)
     return np.repeat(show_grey(stored, dataset, frame)[:, :, np.newaxis], 3, axis=2)
+
+
+def _count_low_bits(dataset: Dataset, decoder: str) -> int:
+    """How many bits below a stored value are none of it; older files have overlays there.
+
+    Raises:
+        ValueError: The header contradicts itself, or the pixels are compressed in a way that
+            leaves open whether such bits are among them.
+
+    Reference:
+        DICOM PS3.5 of 2011, 8.1.1. Later editions allow no such bits.
+    """
+    high, n_bits = dataset.get("HighBit"), dataset.get("BitsStored")
+    if high is None or n_bits is None or high == n_bits - 1:
+        return 0
+    if high < n_bits - 1 or decoder not in ("", "pydicom"):
+        raise ValueError(
+            f"its highest bit {high} contradicts its {n_bits} stored bits: export it again"
+        )
+    return int(high + 1 - n_bits)
 
 
 def _read_dataset(content: bytes, location: str) -> Dataset:

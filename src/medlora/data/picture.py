@@ -37,6 +37,9 @@ PICTURE_MAGIC: Final = (b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF", *_TIFF_MAGIC)
 _ORIENTATION_TAG: Final = 0x0112
 _PHOTOMETRIC_TAG: Final = 262
 _BITS_TAG: Final = 258
+_SAMPLE_FORMAT_TAG: Final = 339
+_TIFF_UNSIGNED: Final = 1
+_TIFF_SIGNED: Final = 2
 _PNG_GREY_ALPHA: Final = 4
 _PNG_RGBA: Final = 6
 
@@ -62,12 +65,15 @@ def decode_picture(content: bytes, frame: int = 0) -> npt.NDArray[np.uint8]:
         if not content.startswith(_TIFF_MAGIC):
             raise
         # Pillow knows few of TIFF's number formats.
-        return as_rgb(_drop_alpha(_read_tiff(content, frame)))
+        return as_rgb(_read_tiff(content, frame))
     with image:
         if frame:
             image.seek(frame)
-        if _has_deep_colour(image, content):
-            return _decode_deep_colour(image, content, frame)
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_beyond_pillow(image):
+            return as_rgb(_read_tiff(content, frame))
+        if isinstance(image, PngImagePlugin.PngImageFile) and _has_deep_colour(content):
+            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+            return as_rgb(_turn_upright(_read_png(content), orientation))
         return _decode_plain(image)
 
 
@@ -99,28 +105,24 @@ def _decode_plain(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(upright.convert("RGB"))
 
 
-def _has_deep_colour(image: Image.Image, content: bytes) -> bool:
-    """Whether this is colour of 16 bits, of which Pillow would keep the upper 8 only."""
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        # The header's bit depth and colour type; type 0 is grey, which Pillow reads in full.
-        return content[24] == 16 and content[25] != 0
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(_BITS_TAG, (1,))
-        return len(bits) > 1 and max(bits) > 8
-    return False
+def _has_deep_colour(content: bytes) -> bool:
+    """Whether a PNG is colour of 16 bits, of which Pillow would keep the upper 8 only."""
+    # The header's bit depth and colour type; type 0 is grey, which Pillow reads in full.
+    return content[24] == 16 and content[25] != 0
 
 
-def _decode_deep_colour(image: Image.Image, content: bytes, frame: int) -> npt.NDArray[np.uint8]:
-    orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        values = _read_png(content)
-    else:
-        values = _read_tiff(content, frame)
-    return as_rgb(_turn_upright(_drop_alpha(values), orientation))
+def _is_beyond_pillow(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether Pillow would lose bits of a TIFF page's values, or their sign."""
+    bits = image.tag_v2.get(_BITS_TAG, (1,))
+    if len(bits) > 1:
+        return any(n_bits > 8 for n_bits in bits)
+    kind = image.tag_v2.get(_SAMPLE_FORMAT_TAG, (_TIFF_UNSIGNED,))[0]
+    # Pillow takes the first for unsigned values, the second for signed ones.
+    return (bits[0], kind) in ((8, _TIFF_SIGNED), (32, _TIFF_UNSIGNED))
 
 
 def _read_png(content: bytes) -> npt.NDArray[Any]:
-    """All 16 bits of every value, shape (height, width, channel).
+    """All 16 bits of every value, shape (height, width, 1 or 3), with transparency over black.
 
     Pillow keeps one byte of each value. Which one follows from the byte order that it is told,
     so the file is read twice. With grey and alpha it knows one order only; such a file is read
@@ -134,7 +136,10 @@ def _read_png(content: bytes) -> npt.NDArray[Any]:
     else:
         mode = "RGBA" if content[25] == _PNG_RGBA else "RGB"
         high, low = _load_png(content, f"{mode};16B"), _load_png(content, f"{mode};16L")
-    return high.astype(np.uint16) * np.uint16(256) + low
+    values = high.astype(np.uint16) * np.uint16(256) + low
+    if content[25] not in (_PNG_GREY_ALPHA, _PNG_RGBA):
+        return values
+    return _lay_over_black(values[:, :, :-1], values[:, :, -1:])
 
 
 def _load_png(content: bytes, raw_mode: str | None) -> npt.NDArray[np.uint8]:
@@ -145,7 +150,14 @@ def _load_png(content: bytes, raw_mode: str | None) -> npt.NDArray[np.uint8]:
 
 
 def _read_tiff(content: bytes, frame: int) -> npt.NDArray[Any]:
-    """One page of any number format, shape (height, width, channel), bright values high."""
+    """One upright page of any number format, bright values high, with transparency over black.
+
+    Returns:
+        Values of any type, shape (height, width, 1 or 3).
+
+    Raises:
+        ValueError: Its channels are neither grey nor RGB.
+    """
     # Imported here because few files need it, and it takes long.
     import tifffile
 
@@ -155,24 +167,41 @@ def _read_tiff(content: bytes, frame: int) -> npt.NDArray[Any]:
         if n_pixels > 2 * (Image.MAX_IMAGE_PIXELS or n_pixels):
             raise Image.DecompressionBombError(f"{n_pixels} pixels")
         values: npt.NDArray[Any] = page.asarray()
-        axes = page.axes
-        zero_is_white = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        axes, extra = page.axes, page.extrasamples
+        photometric = tifffile.PHOTOMETRIC(page.photometric)
+        orientation = int(page.tags.valueof(_ORIENTATION_TAG, default=1))
+    if photometric.name not in ("MINISWHITE", "MINISBLACK", "RGB"):
+        raise ValueError(f"a TIFF page of {values.dtype} {photometric.name} is not grey or RGB")
     if values.ndim == 2:
         values = values[:, :, np.newaxis]
     elif axes == "SYX":
         values = values.transpose(1, 2, 0)
-    if values.ndim != 3 or values.shape[2] > 4:
+    n_samples = values.shape[2] if values.ndim == 3 else 0
+    # Three values are taken for red, green and blue even where the page calls them grey.
+    n_colours = 3 if photometric.name == "RGB" or n_samples == 3 else 1
+    if n_samples < n_colours or (n_colours == 1 and n_samples > 2):
         raise ValueError(f"a TIFF page of shape {values.shape} is not an image")
-    return -values.astype(np.float64) if zero_is_white else values
+    colours, alpha = values[:, :, :n_colours], values[:, :, n_colours : n_colours + 1]
+    # A channel of no stated meaning is none of the picture; colours with an associated alpha lie
+    # over black already.
+    is_clear = alpha.size > 0 and extra[:1] == (tifffile.EXTRASAMPLE.UNASSALPHA,)
+    if photometric.name == "MINISWHITE":
+        if is_clear:
+            raise ValueError("a TIFF page with an alpha in which 0 is white is not supported")
+        colours = -colours.astype(np.float64)
+    return _turn_upright(_lay_over_black(colours, alpha) if is_clear else colours, orientation)
 
 
-def _drop_alpha(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Integers of shape (height, width, channel) laid over black, where they have an alpha."""
-    if values.shape[2] not in (2, 4):
-        return values
-    opacity = values[:, :, -1:] / np.iinfo(values.dtype).max
-    colour: npt.NDArray[Any] = values[:, :, :-1] * opacity
-    return colour
+def _lay_over_black(colours: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Colours by their opacity; a floating-point alpha is in [0, 1].
+
+    Args:
+        colours: Shape (height, width, channel).
+        alpha: Of the same type, shape (height, width, 1).
+    """
+    full = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    laid: npt.NDArray[Any] = colours * (alpha / full)
+    return laid
 
 
 def _turn_upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

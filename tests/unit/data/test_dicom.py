@@ -311,6 +311,43 @@ def test_deep_colour_is_stretched() -> None:
     np.testing.assert_array_equal(decoded, np.rint(stored / 3550 * 255))
 
 
+@pytest.mark.parametrize("high_bit", [11, 13, 15])
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_bits_around_the_stored_ones_are_none_of_the_value(
+    high_bit: int, syntax: uid.UID, is_signed: bool
+) -> None:
+    values = RAMP - 1000 * is_signed
+    shift = high_bit - 11
+    around = 2 ** (high_bit + 1) % 2**16 + 2**shift - 1
+    stored = (((values & 0xFFF) << shift) + around).astype(np.uint16)
+    dataset = make_dataset(
+        stored,
+        BitsStored=12,
+        HighBit=high_bit,
+        PixelRepresentation=int(is_signed),
+        WindowCenter=1000 - 1000 * is_signed,
+        WindowWidth=2001,
+    )
+    if syntax == uid.RLELossless:
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        dataset.compress(syntax)
+    decoded = decode_dicom(encode(dataset, syntax), "a.dcm")[:, :, 0]
+    expected = np.rint(np.clip((RAMP + 0.5) / 2000, 0, 1) * 255)
+    np.testing.assert_array_equal(decoded, expected)
+
+
+def test_bits_below_the_stored_ones_are_refused_where_compression_hides_them() -> None:
+    dataset = make_dataset(np.kron(RAMP, np.ones((16, 16), dtype=np.uint16)))
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.compress(uid.JPEG2000Lossless)
+    dataset.BitsStored = 12
+    with pytest.raises(UnreadableImageError, match="highest bit 15 contradicts its 12 stored bits"):
+        decode_dicom(encode(dataset, uid.JPEG2000Lossless), "a.dcm")
+
+
 def test_frames_are_counted_and_decoded_one_by_one() -> None:
     stored = np.stack([RAMP, RAMP[::-1], RAMP.T.reshape(4, 6)]).astype(np.uint16)
     content = encode(make_dataset(stored, n_frames=3))
@@ -418,6 +455,8 @@ def test_an_unsupported_syntax_is_named() -> None:
         ({"Rows": 5}, "number of bytes of pixel data is less than expected"),
         ({"BitsAllocated": 13}, "cannot be decoded"),
         ({"NumberOfFrames": 7}, "less than expected"),
+        ({"HighBit": 11}, "its highest bit 11 contradicts its 16 stored bits"),
+        ({"HighBit": 16}, "cannot be decoded"),
     ],
     ids=str,
 )

@@ -137,6 +137,51 @@ def test_deep_colour_is_stretched_alike_in_all_channels(content: bytes) -> None:
     np.testing.assert_array_equal(decode_image(content, "scan"), DEEP_STRETCHED)
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint32, np.int32, np.uint64])
+def test_the_whole_range_of_a_tiff_is_kept_in_order(dtype: type, byteorder: str) -> None:
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    quarter = (int(high) - int(low)) // 4
+    values = np.array([[low + step * quarter for step in range(5)]], dtype=dtype)
+    content = encode_tiff(values, byteorder=byteorder)
+    np.testing.assert_array_equal(decode_image(content, "a.tif")[0, :, 0], [0, 64, 128, 191, 255])
+    turned = encode_tiff(values, byteorder=byteorder, extratags=[(274, "H", 1, 6, True)])
+    np.testing.assert_array_equal(decode_image(turned, "a.tif")[:, 0, 0], [0, 64, 128, 191, 255])
+
+
+@pytest.mark.parametrize("kind", ["unspecified", "assocalpha"])
+def test_a_fourth_channel_that_is_no_opacity_leaves_the_colours(kind: str) -> None:
+    values = np.dstack([DEEP, np.zeros_like(DEEP[..., 0])])
+    content = encode_tiff(values, photometric="rgb", extrasamples=[kind])
+    np.testing.assert_array_equal(decode_image(content, "a.tif"), DEEP_STRETCHED)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_deep_tiff_is_laid_over_black(dtype: type) -> None:
+    full = 1 if dtype is np.float32 else 65535
+    values = np.full((2, 3, 4), full, dtype=dtype)
+    values[0, :, 3] = 0
+    content = encode_tiff(values, photometric="rgb", extrasamples=["unassalpha"])
+    assert decode_image(content, "a.tif")[:, 0].tolist() == [[0] * 3, [255] * 3]
+    grey = encode_tiff(
+        values[..., 2:], photometric="minisblack", planarconfig="contig", extrasamples=[2]
+    )
+    assert decode_image(grey, "a.tif")[:, 0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"photometric": "separated"}, "a TIFF page of uint16 SEPARATED is not grey or RGB"),
+        ({"photometric": "minisblack", "planarconfig": "contig"}, r"shape \(3, 4, 4\) is not an"),
+    ],
+)
+def test_deep_tiff_of_other_colours_is_refused(options: dict[str, object], reason: str) -> None:
+    content = encode_tiff(np.ones((3, 4, 4), dtype=np.uint16), **options)
+    with pytest.raises(UnreadableImageError, match=reason):
+        decode_image(content, "a.tif")
+
+
 def test_npy_of_bytes_is_exact_and_of_truth_black_and_white() -> None:
     np.testing.assert_array_equal(decode_image(encode_npy(COLOUR), "a.npy"), COLOUR)
     decoded = decode_image(encode_npy(RAMP > 9000), "a.npy")
