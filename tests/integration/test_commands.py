@@ -50,6 +50,26 @@ def test_evaluate_takes_a_folder_and_any_split(command, trained, images, tmp_pat
     assert "--split must be train, val, test or all, not 'exam'" in capsys.readouterr().err
 
 
+def test_evaluate_says_what_the_task_has_learnt_from(
+    command, trained, images, tmp_path, capsys
+) -> None:
+    task, out, page = trained / "task.safetensors", tmp_path / "scores.json", tmp_path / "page.html"
+    given = ("--split", "all", *FAST, "--resamples", 5, "--json", out, "--report", page)
+    assert command("evaluate", task, trained / "split.csv", *given) == 0
+    scores, shown = json.loads(out.read_text()), capsys.readouterr()
+    told = "has learnt from 24 of these 28 images"
+    assert (scores["n_seen_in_training"], scores["unseen"]["n_images"]) == (24, 4)
+    assert "Those not seen in training" in shown.out
+    for text in (shown.err, " ".join(scores["warnings"]), page.read_text()):
+        assert told in text
+        assert "24 of the 28 images are in the data" in text
+    assert command("evaluate", task, images, *given) == 0
+    scores, shown = json.loads(out.read_text()), capsys.readouterr()
+    assert (scores["n_seen_in_training"], scores["unseen"]) == (24, None)
+    for text in (shown.err, " ".join(scores["warnings"]), page.read_text()):
+        assert told in text
+
+
 def test_evaluate_says_undefined_where_a_class_is_missing(
     command, trained, images, tmp_path
 ) -> None:

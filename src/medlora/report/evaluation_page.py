@@ -47,7 +47,8 @@ def describe_evaluation(
             Section(
                 "Scores of images not seen in training",
                 "unseen",
-                "Without images that are byte for byte in the training or validation split.",
+                "Without images of the data's training or validation split, and without those "
+                "that are byte for byte the same as one there.",
                 _tabulate(scores["unseen"]),
             )
         )

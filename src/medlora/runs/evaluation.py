@@ -19,7 +19,8 @@ from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.subgroups import SubgroupScores, score_subgroups
 from medlora.progress import Progress, silent
 from medlora.runs.opened import OpenedTask
-from medlora.runs.preparing import PreparedData, find_seen, prepare_table
+from medlora.runs.overlap import find_overlap
+from medlora.runs.preparing import PreparedData, prepare_table
 from medlora.runs.scoring import Scores, score_rows
 from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
@@ -83,8 +84,9 @@ def evaluate_task(
 ) -> TaskEvaluation:
     """Score a task on the images of one split, or on all.
 
-    Images whose bytes are also in the data's own training or validation split are counted,
-    and the scores without them stand beside the others.
+    Images of the data's own training or validation split, and those with the same bytes, are
+    counted, and the scores without them stand beside the others. Where the data are those that
+    the task was trained on, a warning says so.
 
     Args:
         task: The task.
@@ -125,17 +127,18 @@ def evaluate_task(
         progress=progress,
     )
     logits = answers.logits
+    overlap = find_overlap(card, data, rows)
     scores = score_rows(
         table,
         rows,
         convert_logits(logits, multi_label=card.multi_label),
         thresholds=card.thresholds,
-        seen=find_seen(data, rows),
+        seen=overlap.seen,
         n_resamples=n_resamples,
         operating_point=read_point(card),
     )
     trust = measure_trust(card, table, rows, logits, scores.decisions, n_resamples=n_resamples)
-    scores = replace(scores, trust=trust)
+    scores = overlap.mark(replace(scores, trust=trust))
     groups = [score_groups(table, scores, column, n_resamples) for column in subgroups]
     return TaskEvaluation(data, scores, split, tuple(groups), answers.novelty)
 

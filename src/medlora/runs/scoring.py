@@ -33,7 +33,7 @@ class Scores:
         overall: Scores of all of them.
         unseen: Scores of those whose bytes are in no training or validation image; None
             where that is all of them, or none.
-        n_seen: How many are byte for byte among the training or validation images.
+        n_seen: How many are training or validation images, or byte for byte the same as one.
         warnings: What a reader has to know before believing the scores.
         operating_point: What `measure_point` found of the one that was asked for; None where
             none was.
@@ -83,7 +83,8 @@ def score_rows(
         rows: The rows that were answered.
         probabilities: (row, class), in [0, 1].
         thresholds: (class,) decision thresholds.
-        seen: (row,) whether the image's bytes are also in training or validation.
+        seen: (row,) whether the image, or another one with the same bytes, is in training or
+            validation.
         n_resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
         decisions: (row, class), where they were not all taken at the same thresholds.
@@ -112,10 +113,11 @@ def score_rows(
     unseen = measure(~seen) if 0 < n_seen < len(rows) else None
     warnings = []
     if n_seen:
+        others = "the score on the others stands beside it" if unseen else "there are no others"
         warnings.append(
-            f"{n_seen} of the {len(rows)} images are byte for byte among the training or "
-            "validation images, so the score on all of them flatters; the score on the others "
-            "stands beside it."
+            f"{n_seen} of the {len(rows)} images are in the data's training or validation split, "
+            "or byte for byte the same as one there: the score on all of them flatters a task that "
+            f"has learnt from those; {others}."
         )
     constant = find_constant_answer(decisions, targets, table.classes)
     if constant:

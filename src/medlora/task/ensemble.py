@@ -190,6 +190,7 @@ def join_cards(ensemble: Ensemble, cards: Sequence[TaskCard], place: str) -> Tas
     return replace(
         first,
         name=ensemble.name,
+        data=_join_data(cards),
         thresholds=ensemble.thresholds,
         metrics={},
         self_check=None,
@@ -197,6 +198,22 @@ def join_cards(ensemble: Ensemble, cards: Sequence[TaskCard], place: str) -> Tas
         conformal=None,
         novelty=None,
     )
+
+
+def _join_data(cards: Sequence[TaskCard]) -> dict[str, Any]:
+    """The members' data; {} where they differ.
+
+    Their splits differ: each image of a cross-validation is one that some members have learnt from.
+    """
+    first = cards[0].data
+    shared = ("name", "n_groups", "patients_known", "n_skipped", "sha256")
+    if any(card.data.get(key) != first.get(key) for card in cards for key in shared):
+        return {}
+    data: dict[str, Any] = {key: first[key] for key in shared if key in first}
+    counts = first.get("n_images")
+    if isinstance(counts, dict):
+        data["n_images"] = {"train": sum(n for n in counts.values() if isinstance(n, int))}
+    return data
 
 
 class EnsembleModel(nn.Module):

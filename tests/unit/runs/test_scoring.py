@@ -56,13 +56,15 @@ def test_images_that_training_has_seen_are_scored_apart() -> None:
     assert scores.unseen is not None
     assert scores.unseen.n_images == 3
     assert scores.unseen.overall["accuracy"].value == 0.0
-    assert scores.warnings[0].startswith("2 of the 5 images are byte for byte among the training")
+    assert scores.warnings[0].startswith("2 of the 5 images are in the data's training or")
+    assert "stands beside it" in scores.warnings[0]
     assert scores.to_dict()["n_seen_in_training"] == 2
 
 
 def test_where_all_were_seen_there_is_no_other_score() -> None:
     scores = score_all(seen=~NOTHING_SEEN)
     assert (scores.n_seen, scores.unseen) == (5, None)
+    assert "there are no others" in scores.warnings[0]
 
 
 def test_a_missing_class_and_a_constant_answer_are_told() -> None:
