@@ -110,7 +110,7 @@ def test_an_interrupt_before_training_ends_at_once(images, tmp_path, monkeypatch
     def interrupt(*arguments, **more):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("medlora.runs.ongoing.prepare_data", interrupt)
+    monkeypatch.setattr("medlora.runs.ongoing.prepare_table", interrupt)
     folder = tmp_path / "run"
     assert run_command(monkeypatch, "train", images, *TINY, "-o", folder) == 130
     assert not folder.exists()

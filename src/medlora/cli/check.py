@@ -33,13 +33,15 @@ def check_data(
     """
     from medlora.data.cache import NoCache, PreparedImages
     from medlora.data.scan import scan_images
-    from medlora.data.split import check_locations, split_table
+    from medlora.data.split import split_table
     from medlora.data.table import read_table
     from medlora.errors import UnreadableImagesError
     from medlora.preprocessing import Preprocessing
+    from medlora.runs.naming import check_table
 
     series = split_channels(channels)
     table = read_table(data, group_by=group_by, channels=series)
+    check_table(table)
     half = (0.5,) * (len(series) or 3)
     small = Preprocessing(size=(32, 32), mean=half, std=half, channels=series)
     store = PreparedImages(
@@ -53,7 +55,6 @@ def check_data(
         raise UnreadableImagesError(scan.errors)
     typer.echo("Every image can be read.")
     # As train divides them by default: what it refuses to train on is refused here.
-    check_locations(table)
     split_table(table, scan.sha256, seed=0, allow_patient_overlap=allow_patient_overlap)
 
 

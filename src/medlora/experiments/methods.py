@@ -143,9 +143,9 @@ def run_methods(
         skip_unreadable=plan.skip_unreadable,
         columns=tuple(column.name for column in plan.subgroups),
     )
-    split = settle_splits(choice, folder, cache=cache, progress=progress)
+    # Where its name cannot be a task's, that is said before any image is decoded.
     run_plan = RunPlan(
-        data=str(split.resolve()),
+        data=str((folder / SPLIT_NAME).resolve()),
         settings=plan.settings,
         name=plan.data.stem,
         weights=plan.weights,
@@ -154,6 +154,7 @@ def run_methods(
         command=plan.command,
         novelty=False,
     )
+    settle_splits(choice, folder, cache=cache, progress=progress)
     for number, runs in enumerate(list_runs(plan, folder)):
         progress("methods", number, len(plan.methods))
         if not runs.run(run_plan, cache=cache, progress=progress, should_stop=should_stop):

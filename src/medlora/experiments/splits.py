@@ -8,11 +8,12 @@ from pathlib import Path
 
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.split import check_locations, check_stated_splits, write_split
+from medlora.data.split import check_stated_splits, write_split
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.folder import read_json, write_json
+from medlora.runs.naming import check_table
 from medlora.runs.preparing import divide_data, prepare_table
 from medlora.train.settings import TrainSettings
 
@@ -75,7 +76,7 @@ def settle_splits(
     *,
     cache: ImageCache | NoCache,
     progress: Progress = silent,
-) -> Path:
+) -> None:
     """Divide the images and keep that in `folder`, or see that what is kept there is of them.
 
     Args:
@@ -84,9 +85,6 @@ def settle_splits(
         cache: Where decoded images are kept.
         progress: Told of every image.
 
-    Returns:
-        The path of `split.csv`, a manifest of its own.
-
     Raises:
         SettingsError: The splits that are there are of other images or labels.
         MedLoRAError: Images or weights are missing or unreadable, or cannot be divided.
@@ -94,7 +92,7 @@ def settle_splits(
     split = folder / SPLIT_NAME
     if split.is_file():
         _check_origin(folder, _describe(choice, choice.read()))
-        return split
+        return
     settings = choice.settings
     # Where weights are missing, that is said before an hour of decoding, not after it.
     backbone = load_backbone(settings.backbone, choice.weights, channels=settings.channels)
@@ -102,7 +100,7 @@ def settle_splits(
         backbone.preprocessing, steps=settings.prepare, contrast=settings.contrast
     )
     table = choice.read()
-    check_locations(table)
+    check_table(table)
     check_stated_splits(table)
     data = prepare_table(
         table, preprocessing, cache, skip_unreadable=choice.skip_unreadable, progress=progress
@@ -117,7 +115,6 @@ def settle_splits(
     # The splits last: where they are, their origin is known.
     write_json(folder / ORIGIN_NAME, asdict(_describe(choice, table)))
     write_split(split, data.table, data.sha256)
-    return split
 
 
 def _describe(choice: DataChoice, table: ImageTable) -> DataOrigin:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medlora.errors import SettingsError
+from medlora.runs.naming import check_words
 from medlora.storage import read_file, write_atomically
 from medlora.task.file import SaveType
 from medlora.train.caching import CACHE_CHOICES, DEFAULT_CACHE_GB, CacheFeatures
@@ -67,6 +68,7 @@ class RunPlan:
 
     def __post_init__(self) -> None:
         """Check what is not checked elsewhere."""
+        check_words(self.name, self.note)
         if self.cache_features not in CACHE_CHOICES:
             raise SettingsError(
                 f"cache_features must be one of {', '.join(CACHE_CHOICES)}, "

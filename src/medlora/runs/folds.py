@@ -16,6 +16,7 @@ from medlora.errors import SettingsError
 from medlora.progress import Progress, silent
 from medlora.runs.fold_scores import ENSEMBLE_NAME, FoldScores, score_folds, write_fold_results
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
+from medlora.runs.naming import check_words
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData, divide_data
 from medlora.runs.refit import Refit
@@ -85,12 +86,13 @@ def start_folds(
     """
     if plan.shuffle_labels:
         raise SettingsError("--folds does not go with --shuffle-labels: shuffle in a plain run.")
+    # The longest name of a fold's run.
+    check_words(_name_fold(plan.name, n_folds - 1))
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     RunFolder(folder).check_free()
     fabric.barrier()
     run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
     pool = run.prepare_pool()
-    run.check_classes(pool.table)
     folds = assign_folds(pool.table, pool.sha256, n_folds, seed=plan.settings.seed)
     job = _Job(run, pool, folds, refit, should_stop)
     if fabric.is_global_zero:
@@ -167,7 +169,7 @@ class _Job:
             # The report is the last file of a run.
             if place.report.is_file():
                 continue
-            name = f"{run.plan.name}-fold-{number}"
+            name = _name_fold(run.plan.name, number)
             result = self._do(place, name, self.pool.with_table(table))
             if result is None or result.ended == "stopped":
                 return FoldsResult("stopped", None, None, None, None)
@@ -231,6 +233,10 @@ class _Job:
         )
         splits = ["test" if split == "test" else "train" for split in data.table.splits]
         return data.with_table(data.table.with_splits(splits))
+
+
+def _name_fold(name: str, number: int) -> str:
+    return f"{name}-fold-{number}"
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

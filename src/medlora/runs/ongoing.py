@@ -12,7 +12,8 @@ from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.connected import name_frozen_part
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.table import ImageTable
+from medlora.data.split import check_stated_splits
+from medlora.data.table import ImageTable, read_table
 from medlora.evaluate.features import FeatureReader
 from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import convert_logits, predict_logits
@@ -20,8 +21,9 @@ from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
+from medlora.runs.naming import check_table
 from medlora.runs.operating import settle_thresholds
-from medlora.runs.preparing import PreparedData, find_seen, prepare_pool, prepare_run
+from medlora.runs.preparing import PreparedData, find_seen, prepare_pool, prepare_table
 from medlora.runs.scoring import Scores, score_rows
 from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
@@ -102,16 +104,18 @@ class OngoingRun:
         self.caching = ""
 
     def prepare(self, path: Path, classes: list[str] | None = None) -> PreparedData:
-        """The plan's images, or those of a `split.csv` with the run's classes."""
-        return prepare_run(
-            path,
+        """The plan's images, or those of a `split.csv` with the run's classes.
+
+        Raises:
+            DataError: The data are not usable, or a class has a name that a task file refuses.
+            PatientLeakError: A patient is in two of the stated splits.
+            SettingsError: The operating point names no class, or one that is not there.
+        """
+        return prepare_table(
+            self._read_table(path, classes),
             self.preprocessing,
             self.cache,
-            # A split.csv names its groups "patient", whatever the data called them.
-            group_by=self.plan.group_by if classes is None else None,
-            classes=classes,
             skip_unreadable=self.plan.skip_unreadable,
-            allow_patient_overlap=self.plan.allow_patient_overlap,
             progress=self.progress,
         )
 
@@ -122,13 +126,12 @@ class OngoingRun:
             progress: Told after every image in place of the run's own.
         """
         return prepare_pool(
-            Path(self.plan.data),
+            self._read_table(Path(self.plan.data)),
             self.preprocessing,
             self.cache,
             val_fraction=self.settings.val_fraction,
             test_fraction=self.settings.test_fraction,
             seed=self.settings.seed,
-            group_by=self.plan.group_by,
             skip_unreadable=self.plan.skip_unreadable,
             allow_patient_overlap=self.plan.allow_patient_overlap,
             progress=progress or self.progress,
@@ -266,15 +269,6 @@ class OngoingRun:
         text = self.settings.operating_point
         return None if text is None else OperatingPoint.parse(text)
 
-    def check_classes(self, table: ImageTable) -> None:
-        """Refuse, before any training, an operating point that the classes do not allow.
-
-        Raises:
-            SettingsError: It names no class, or one that is not there.
-        """
-        if self.operating_point is not None:
-            self.operating_point.find_positives(table.classes, multi_label=table.multi_label)
-
     def choose_thresholds(
         self, table: ImageTable, rows: npt.NDArray[np.int64], answers: npt.NDArray[np.float64]
     ) -> tuple[float, ...]:
@@ -287,6 +281,18 @@ class OngoingRun:
             classes=table.classes,
             multi_label=table.multi_label,
         )
+
+    def _read_table(self, path: Path, classes: list[str] | None = None) -> ImageTable:
+        """The images, none of them decoded, seen to have what task, splits and points need."""
+        # A split.csv names its groups "patient", whatever the data called them.
+        group_by = self.plan.group_by if classes is None else None
+        channels = self.preprocessing.channels
+        table = read_table(path, group_by=group_by, classes=classes, channels=channels)
+        check_table(table)
+        check_stated_splits(table, allow_patient_overlap=self.plan.allow_patient_overlap)
+        if self.operating_point is not None:
+            self.operating_point.find_positives(table.classes, multi_label=table.multi_label)
+        return table
 
     def _plan_adapter(self) -> AdapterSettings | None:
         settings = self.settings

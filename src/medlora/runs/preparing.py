@@ -15,7 +15,6 @@ from medlora.data.scan import leave_out_unreadable, scan_images
 from medlora.data.source import split_frame
 from medlora.data.split import (
     SPLITS,
-    check_locations,
     check_stated_splits,
     group_rows,
     list_missing_classes,
@@ -101,43 +100,6 @@ def prepare_data(
     )
 
 
-def prepare_run(
-    path: Path,
-    preprocessing: Preprocessing,
-    cache: ImageCache | NoCache,
-    *,
-    group_by: str | None = None,
-    classes: Sequence[str] | None = None,
-    skip_unreadable: bool = False,
-    allow_patient_overlap: bool = False,
-    progress: Progress = silent,
-) -> PreparedData:
-    """The same for images to train on: splits that cannot be are refused before any is decoded.
-
-    Args:
-        path: Folder, manifest or array file.
-        preprocessing: What images go through.
-        cache: Where decoded images are kept.
-        group_by: Manifest column of groups.
-        classes: A run's classes, where they are fixed.
-        skip_unreadable: Leave unreadable images out.
-        allow_patient_overlap: Accept a patient in two of the data's own splits.
-        progress: Told after every image.
-
-    Raises:
-        DataError: The data are not usable, some images have a split and others none, or a name
-            is one that `split.csv` cannot hold.
-        PatientLeakError: A patient is in two of the stated splits.
-        UnreadableImagesError: Images cannot be decoded and are not to be skipped.
-    """
-    table = read_table(path, group_by=group_by, classes=classes, channels=preprocessing.channels)
-    check_locations(table)
-    check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
-    return prepare_table(
-        table, preprocessing, cache, skip_unreadable=skip_unreadable, progress=progress
-    )
-
-
 def prepare_table(
     table: ImageTable,
     preprocessing: Preprocessing,
@@ -181,14 +143,13 @@ def divide_data(
 
 
 def prepare_pool(
-    path: Path,
+    table: ImageTable,
     preprocessing: Preprocessing,
     cache: ImageCache | NoCache,
     *,
     val_fraction: float,
     test_fraction: float,
     seed: int,
-    group_by: str | None = None,
     skip_unreadable: bool = False,
     allow_patient_overlap: bool = False,
     progress: Progress = silent,
@@ -199,13 +160,12 @@ def prepare_pool(
     made as a run with the same fractions and seed makes it, and its test images are left out.
 
     Args:
-        path: Folder, manifest or array file.
-        preprocessing: What images go through.
+        table: The images.
+        preprocessing: What they go through.
         cache: Where decoded images are kept.
         val_fraction: Share for validation where the data give none.
         test_fraction: Share for testing where the data give none.
         seed: Seed of the split.
-        group_by: Manifest column of groups.
         skip_unreadable: Leave unreadable images out.
         allow_patient_overlap: Accept a patient in two of the data's own splits.
         progress: Told after every image.
@@ -216,8 +176,6 @@ def prepare_pool(
     Raises:
         DataError: The data are not usable.
     """
-    table = read_table(path, group_by=group_by, channels=preprocessing.channels)
-    check_locations(table)
     check_stated_splits(table, allow_patient_overlap=allow_patient_overlap)
     if "test" in table.splits:
         table = table.select(_list_rows_outside_test(table))

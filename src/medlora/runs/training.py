@@ -87,7 +87,6 @@ def begin_run(
     Raises:
         MedLoRAError: The folder is in use, or training failed.
     """
-    run.check_classes(data.table)
     check_coverage(run.settings, data.table)
     run.folder.check_free()
     run.fabric.barrier()

@@ -120,7 +120,7 @@ class TaskCard:
         check_format_version(self.format_version, "Task card")
         read_title(self.name, "name")
         read_flag(self.multi_label, "multi_label")
-        classes = _read_classes(self.classes, 1 if self.multi_label else 2)
+        classes = read_classes(self.classes, multi_label=self.multi_label)
         object.__setattr__(self, "classes", classes)
         read_choice(self.method, "method", get_args(Method))
         _check_preprocessing(self.preprocessing.to_dict())
@@ -134,7 +134,7 @@ class TaskCard:
             object.__setattr__(self, key, read_object(getattr(self, key), key))
         object.__setattr__(self, "software", _read_software(self.software))
         _read_date(self.created)
-        read_text(self.note, "note", max_length=MAX_NOTE_LENGTH)
+        read_note(self.note)
         for row in self.self_check.expected if self.self_check else ():
             if len(row) != len(classes):
                 rule = f"rows of {len(classes)} numbers, one for each class"
@@ -190,7 +190,7 @@ class TaskCard:
             metrics=read_object(record["metrics"], "metrics"),
             software=_read_software(record["software"]),
             created=_read_date(record["created"]),
-            note=read_text(record["note"], "note", max_length=MAX_NOTE_LENGTH),
+            note=read_note(record["note"]),
             self_check=None if self_check is None else SelfCheck.from_dict(self_check),
             factorised=None if factorised is None else FactorisedSettings.from_dict(factorised),
             calibration=None if calibration is None else CalibrationRecord.from_dict(calibration),
@@ -218,12 +218,30 @@ def check_format_version(version: object, place: str) -> None:
         )
 
 
+def read_note(value: object) -> str:
+    """A card's note: text of any lines, at most `MAX_NOTE_LENGTH` characters.
+
+    Raises:
+        TaskFileError: It is something else.
+    """
+    return read_text(value, "note", max_length=MAX_NOTE_LENGTH)
+
+
 def _read_names(value: object) -> tuple[str, ...]:
     return tuple(read_title(name, "classes") for name in read_sequence(value, "classes"))
 
 
-def _read_classes(value: object, min_classes: int) -> tuple[str, ...]:
-    classes = _read_names(value)
+def read_classes(value: object, *, multi_label: bool) -> tuple[str, ...]:
+    """Names of classes as a card may have them.
+
+    Args:
+        value: The names.
+        multi_label: Whether an image may have any number of them, so that one is enough.
+
+    Raises:
+        TaskFileError: A name is no line of text, two are the same, or there are too few.
+    """
+    classes, min_classes = _read_names(value), 1 if multi_label else 2
     if len(classes) < min_classes:
         raise describe_fault("classes", f"at least {min_classes} name(s)", list(classes))
     if len(set(classes)) < len(classes):

@@ -80,8 +80,11 @@ def read_text(value: object, key: str, *, min_length: int = 0, max_length: int =
 def read_title(value: object, key: str) -> str:
     """A text of one line, neither empty nor blank nor padded, at most 200 characters."""
     text = read_text(value, key, min_length=1)
-    if not text.isprintable() or text.strip() != text:
+    if text.strip() != text:
         raise describe_fault(key, "one line of text without space around it", value)
+    if not text.isprintable():
+        rule = "one line of text without control characters or spaces other than the plain one"
+        raise describe_fault(key, rule, value)
     return text
 
 

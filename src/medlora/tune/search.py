@@ -84,8 +84,7 @@ def run_search(
         progress=progress,
         should_stop=should_stop,
     )
-    run, pool = trials.prepare(plan.space.base)
-    run.check_classes(pool.table)
+    _, pool = trials.prepare(plan.space.base)
     # A fold that cannot be held out is found before any training.
     list(trials.split(pool))
     folder.write_plan(plan)
