@@ -17,7 +17,7 @@ from medlora.cli.options import (
     open_cache,
     split_channels,
 )
-from medlora.cli.terminal import quote_command, show_progress
+from medlora.cli.terminal import open_console, quote_command, show_progress
 
 if TYPE_CHECKING:
     from medlora.runs.auditing import Audit
@@ -100,12 +100,12 @@ def audit_images(
 
 
 def _print_findings(audit: "Audit") -> None:
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console()
-    console.print(f"{audit.table.name}: {audit.table.n_images:,} images", markup=False)
+    console = open_console()
+    console.print(f"{audit.table.name}: {audit.table.n_images:,} images")
     words = {"blocks": ("to mend", "red"), "warns": ("to know", "yellow"), "notes": ("note", "dim")}
     for finding in audit.findings:
         word, colour = words[finding.level]
-        console.print(f"[{colour}]{word}[/{colour}]: {escape(finding.sentence)}", highlight=False)
+        line = Text.assemble((word, colour), f": {finding.sentence}")
+        console.print(line, highlight=False)

@@ -14,7 +14,7 @@ from medlora.cli.options import (
     PrecisionOption,
     split_names,
 )
-from medlora.cli.terminal import StopSignal, quote_command, show_progress, warn
+from medlora.cli.terminal import StopSignal, open_console, quote_command, show_progress, warn
 
 if TYPE_CHECKING:
     from medlora.experiments.deployment_settings import DeploymentSettings
@@ -124,11 +124,10 @@ def _read_numbers(text: str) -> tuple[int, ...]:
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    from rich.console import Console
 
     from medlora.experiments.deployment_layout import group_rows
 
-    console = Console()
+    console = open_console()
     console.print(
         f"{result['backbone']}, {result['precision']} on {result['device']}, "
         f"{result['n_threads']} thread(s): {result['n_images']} images of {result['n_tasks']} "

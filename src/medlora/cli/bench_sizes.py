@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlora.cli.options import FigureOption, JsonFileOption, split_names
-from medlora.cli.terminal import quote_command, show_progress
+from medlora.cli.terminal import open_console, quote_command, show_progress
 
 if TYPE_CHECKING:
     from medlora.experiments.size_scores import RunScore
@@ -76,7 +76,6 @@ def _draw(sizes: list["BackboneSize"], scores: list["RunScore"], figure: Path) -
 
 
 def _print_sizes(sizes: list["BackboneSize"]) -> None:
-    from rich.console import Console
 
     table = _make_table("backbone", "parameters", "adapter", "head", "trained", "share")
     for size in sizes:
@@ -88,11 +87,10 @@ def _print_sizes(sizes: list["BackboneSize"]) -> None:
             f"{size.n_trainable:,}",
             f"{size.share:.3%}",
         )
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _print_scores(scores: list["RunScore"]) -> None:
-    from rich.console import Console
 
     table = _make_table("run", "trained", "images", scores[0].measure, "95 % interval")
     for score in scores:
@@ -104,7 +102,7 @@ def _print_scores(scores: list["RunScore"]) -> None:
             f"{score.value:.3f}",
             interval,
         )
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _make_table(first: str, *others: str) -> Any:

@@ -13,7 +13,7 @@ from medlora.cli.options import (
     OverlapOption,
     split_channels,
 )
-from medlora.cli.terminal import show_progress
+from medlora.cli.terminal import open_console, show_progress
 
 if TYPE_CHECKING:
     from medlora.data.scan import Scan
@@ -59,22 +59,19 @@ def check_data(
 
 
 def _print_counts(table: "ImageTable") -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     splits = [split for split in ("train", "val", "test", None) if len(table.rows_in(split))]
-    # Names come from the data, and may hold what rich takes for markup.
-    title = Text(f"{table.name}: {table.n_images} images")
+    title = f"{table.name}: {table.n_images} images"
     shown = Table(title=title, title_justify="left")
     shown.add_column("class")
     for split in splits:
         shown.add_column(split or "no split", justify="right")
     for number, name in enumerate(table.classes):
         counts = [int(table.targets[table.rows_in(split)][:, number].sum()) for split in splits]
-        shown.add_row(Text(name), *map(str, counts))
+        shown.add_row(name, *map(str, counts))
     shown.add_row("images", *[str(len(table.rows_in(split))) for split in splits])
-    Console().print(shown)
+    open_console().print(shown)
     patients = {patient for patient in table.patients if patient is not None}
     typer.echo(
         f"{len(patients)} patients or groups."

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from medlora.cli.terminal import open_console
+
 
 def print_comparison(found: Mapping[str, Any]) -> None:
     """Each method by itself, then every pair with its verdict, on standard output.
@@ -10,10 +12,9 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     Args:
         found: `Comparison.to_dict`.
     """
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = open_console()
     title = f"{found['n_images']:,} images"
     if found["n_groups"] != found["n_images"]:
         title += f", {found['n_groups']:,} of patients or other groups"
@@ -29,7 +30,7 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         table.add_row(each["name"], str(each["n_seeds"]), f"{each['auroc']:.3f}", interval, shown)
     console.print(table, highlight=False)
     for pair in found["pairs"]:
-        console.print(f"\n{pair['verdict']}", markup=False, highlight=False)
+        console.print(f"\n{pair['verdict']}", highlight=False)
         accuracy = pair["differences"]["accuracy"]
         reach = (
             ""
@@ -43,6 +44,5 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         console.print(
             f"  accuracy: difference {accuracy['value']:+.3f}{reach}; "
             f"right alone (McNemar): {tests}",
-            markup=False,
             highlight=False,
         )

@@ -19,6 +19,7 @@ from medlora.cli.options import (
     split_names,
 )
 from medlora.cli.reproduce_vgg16 import reproduce_vgg16
+from medlora.cli.terminal import open_console
 
 app = typer.Typer(help="Published experiments, done again.", no_args_is_help=True)
 
@@ -81,12 +82,11 @@ def reproduce_melo(
 
 
 def _print_tables(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from medlora.experiments.melo_layout import COLUMNS, read_column
 
-    console = Console()
+    console = open_console()
     total = result["backbone"]["parameters"]
     for task in result["tasks"]:
         table = Table(title=f"{task['name']} (the paper's: {task['stands_for']})")
@@ -103,8 +103,8 @@ def _print_tables(result: dict[str, Any]) -> None:
                 figures = [f"{value:.3f}" for value in task["published"][method]]
                 table.add_row(f"  published {method}", "", *figures, style="dim")
         console.print(table)
-        console.print(task["verdict"], markup=False, highlight=False)
-        console.print(f"Limits: {task['limits']}\n", markup=False, highlight=False, style="dim")
+        console.print(task["verdict"], highlight=False)
+        console.print(f"Limits: {task['limits']}\n", highlight=False, style="dim")
     if result["quick"]:
         console.print("A quick try on some hundred images: no figure here means anything.")
 

@@ -15,6 +15,7 @@ from medlora.cli.options import (
     SeedsOption,
     split_names,
 )
+from medlora.cli.terminal import open_console
 from medlora.cli.tune import import_search
 
 MEASURES = {"accuracy": "accuracy", "recall": "recall", "precision": "precision", "auroc": "AUROC"}
@@ -66,12 +67,11 @@ def reproduce_vgg16(
 
 
 def _print_parts(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from medlora.experiments.melo_layout import average_estimates
 
-    console = Console()
+    console = open_console()
     for part in result["parts"]:
         if not part["rows"]:
             continue
@@ -87,4 +87,4 @@ def _print_parts(result: dict[str, Any]) -> None:
             table.add_row(name, str(n_images), rows[0]["published"], *cells)
         console.print(table, highlight=False)
         for constant in dict.fromkeys(row["constant"] for row in part["rows"] if row["constant"]):
-            console.print(constant, markup=False, highlight=False)
+            console.print(constant, highlight=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlora.cli.options import TaskArgument, WeightsOption
+from medlora.cli.terminal import open_console
 
 if TYPE_CHECKING:
     from medlora.task.novelty import NoveltySettings
@@ -45,7 +46,6 @@ def show_task(
 
 
 def _print_card(card: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -70,7 +70,7 @@ def _print_card(card: dict[str, Any]) -> None:
         else:
             text = str(value)
         table.add_row(key.replace("_", " "), text)
-    Console().print(table, markup=False, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _describe_novelty(kept: "NoveltySettings") -> str:

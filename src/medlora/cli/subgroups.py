@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from medlora.cli.terminal import warn
+from medlora.cli.terminal import open_console, warn
 
 _SHOWN = {
     "auroc": "AUROC",
@@ -20,10 +20,9 @@ def print_subgroups(found: Mapping[str, Any], title: str) -> None:
         found: `SubgroupScores.to_dict`.
         title: What the table is about.
     """
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = open_console()
     groups = found["groups"]
     table = Table(title=title, title_justify="left")
     table.add_column("group", overflow="fold")
@@ -34,14 +33,13 @@ def print_subgroups(found: Mapping[str, Any], title: str) -> None:
     for group in groups:
         cells = [_format(group["measures"][name]) for name in names]
         table.add_row(group["name"], str(group["n_images"]), *cells)
-    console.print(table, markup=False)
+    console.print(table)
     for name in names:
         gap = found["gaps"].get(name)
         if gap is not None:
             console.print(
                 f"{_SHOWN[name]}: {gap['largest']} above {gap['smallest']} by {gap['value']:.3f}"
                 f"{_describe_reach(gap)}",
-                markup=False,
                 highlight=False,
             )
     small = [

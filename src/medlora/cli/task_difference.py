@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlora.cli.options import JsonFlag, TaskArgument
+from medlora.cli.terminal import open_console
 
 if TYPE_CHECKING:
     from medlora.task.comparison import FieldDifference, TaskComparison, UpdateDifference
@@ -75,9 +76,7 @@ def _describe(found: "TaskComparison") -> dict[str, Any]:
 
 
 def _print_fields(found: "TaskComparison") -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     if not found.fields:
         typer.echo("card: no difference")
@@ -90,11 +89,11 @@ def _print_fields(found: "TaskComparison") -> None:
         if item.field.startswith(f"{ANSWERS}[") and isinstance(item.first, float):
             answers.append(abs(item.first - item.second))
         else:
-            table.add_row(Text(item.field), *(Text(value) for value in _show_values(item)))
+            table.add_row(item.field, *_show_values(item))
     if answers:
         change = f"{len(answers)} stored answers differ, by up to {max(answers):.4g}"
         table.add_row(ANSWERS, change, "")
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _show_values(item: "FieldDifference") -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medlora.cli.options import JsonFlag
-from medlora.cli.terminal import warn
+from medlora.cli.terminal import open_console, warn
 
 if TYPE_CHECKING:
     from medlora.task.catalogue import Catalogue
@@ -103,7 +103,6 @@ def _describe(file: str, heading: "TaskHeading") -> dict[str, Any]:
 
 
 def _print_table(headings: dict[str, "TaskHeading"]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -128,7 +127,7 @@ def _print_table(headings: dict[str, "TaskHeading"]) -> None:
             _format_score(task["score"]),
             f"{task['n_bytes']:,}\n{task['created'][:10]}",
         )
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _shorten_classes(classes: list[str], multi_label: bool) -> str:

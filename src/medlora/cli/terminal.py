@@ -12,10 +12,22 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from medlora.progress import Progress
 
 # So that the table of the classes fits into 80 columns.
 SHORT_NAMES = {"specificity": "spec.", "precision": "prec.", "average_precision": "AP"}
+
+
+def open_console() -> "Console":
+    """Standard output for rich; names from data are shown as they are, whatever they hold.
+
+    Rich would take `[red]` in a table or sentence for markup, and `:x:` for a picture.
+    """
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
 
 
 def quote_command() -> str:
@@ -105,13 +117,10 @@ class StopSignal:
 
 def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     """A table of overall and per-class scores with their intervals, on standard output."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console()
-    # Names come from the data, and may hold what rich takes for markup.
-    overall = Table(title=Text(title), title_justify="left")
+    console = open_console()
+    overall = Table(title=title, title_justify="left")
     overall.add_column("measure")
     overall.add_column("value", justify="right")
     overall.add_column("95 % interval", justify="right")
@@ -127,7 +136,7 @@ def print_scores(evaluation: Mapping[str, Any], title: str) -> None:
     for (label, row), count in zip(
         evaluation["per_class"].items(), evaluation["counts"], strict=True
     ):
-        per_class.add_row(Text(label), str(count), *[_format(row[name])[0] for name in names])
+        per_class.add_row(label, str(count), *[_format(row[name])[0] for name in names])
     console.print(per_class)
 
 
@@ -205,7 +214,6 @@ def print_novelty(novelty: Mapping[str, Any] | None, n_images: int) -> None:
 
 def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
     """A table of each fold's accuracy and AUROC with their intervals, on standard output."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Fold by fold", title_justify="left")
@@ -216,7 +224,7 @@ def print_folds(evaluations: Sequence[Mapping[str, Any]]) -> None:
         estimates = [_format(evaluation["overall"][name]) for name in names]
         cells = [f"{value} ({interval})" if interval else value for value, interval in estimates]
         table.add_row(str(number), str(evaluation["n_images"]), *cells)
-    Console().print(table)
+    open_console().print(table)
 
 
 def _format(estimate: Mapping[str, Any]) -> tuple[str, str]:

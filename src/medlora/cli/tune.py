@@ -21,7 +21,7 @@ from medlora.cli.options import (
     open_cache,
 )
 from medlora.cli.outcome import EXIT_STOPPED, show_run
-from medlora.cli.terminal import StopSignal, quote_command, show_progress, warn
+from medlora.cli.terminal import StopSignal, open_console, quote_command, show_progress, warn
 from medlora.cli.train import launch_fabric, name_task
 
 if TYPE_CHECKING:
@@ -195,10 +195,9 @@ def _tell_trials(lines: "Progress") -> "Progress":
 
 def print_trials(results: "StudyResult") -> None:
     """The best trials and what mattered, on standard output."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = open_console()
     states = [row.state for row in results.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     title = f"{len(states)} of {results.n_planned} trials ({counts}), best first"
@@ -214,7 +213,7 @@ def print_trials(results: "StudyResult") -> None:
     console.print(table)
     if results.importances:
         shares = [f"{name} {share:.2f}" for name, share in results.importances.items()]
-        console.print(f"importance: {', '.join(shares)}", highlight=False, markup=False)
+        console.print(f"importance: {', '.join(shares)}", highlight=False)
 
 
 def _spell(value: object) -> str:
