@@ -8,6 +8,7 @@ import typer
 
 from medlora.cli.compare_methods import complete_methods, plan_methods
 from medlora.cli.comparison_table import print_comparison
+from medlora.cli.idle_options import refuse_idle_methods, refuse_options
 from medlora.cli.options import (
     BatchOption,
     CacheOption,
@@ -25,9 +26,18 @@ from medlora.cli.options import (
 )
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
+# What says nothing of runs that are finished.
+_OF_TRAINING = (
+    *("output", "backbone", "weights", "seeds", "tries", "epochs", "batch_size", "rank", "alpha"),
+    *("augment", "val_fraction", "test_fraction", "channels", "prepare", "contrast", "group_by"),
+    *("skip_unreadable", "subgroups", "precision"),
+)
+# What says nothing of numbers of right answers.
+_OF_RUNS = ("margin", "unseen", "n_resamples", "seed")
 
 
 def compare_runs(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -135,8 +145,11 @@ def compare_runs(
         raise SettingsError("Give either run folders, or two of --counts such as 66/71.")
     if counts and reports:
         raise SettingsError("A report is of runs; numbers of right answers have none to show.")
-    if not methods and (output is not None or subgroups):
-        raise SettingsError("--output and --subgroups go with --methods, which trains runs.")
+    if not methods:
+        reason = "goes with --methods, which trains runs. Leave it out."
+        refuse_options(ctx, _OF_TRAINING, reason)
+    if counts:
+        refuse_options(ctx, _OF_RUNS, "has no effect on --counts. Leave it out.")
     if methods:
         plan = plan_methods(
             [*(runs or [])],
@@ -163,6 +176,7 @@ def compare_runs(
             n_resamples=n_resamples,
             seed=seed,
         )
+        refuse_idle_methods(ctx, plan.methods, f"--methods {methods}")
         folder = output or Path("runs") / f"{plan.data.stem}-methods"
         found = complete_methods(
             plan, folder, reports=reports or [], cache_dir=cache_dir, cache_size=cache_size

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medlora.cli.idle_options import refuse_idle_options
 from medlora.cli.options import (
     AcceleratorOption,
     CacheOption,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 
 def train_task(
+    ctx: typer.Context,
     data: OptionalDataArgument = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder; else runs/NAME.")
@@ -190,10 +192,6 @@ def train_task(
 
     if (data is None) == (resume is None):
         raise SettingsError("Give either DATA to start a run, or --resume RUN to go on with one.")
-    if save_dtype not in ("float32", "float16", "bfloat16"):
-        raise SettingsError(
-            f"--save-dtype must be float32, float16 or bfloat16, not {save_dtype!r}."
-        )
     if refit and not folds:
         raise SettingsError("--refit trains on all folds together: give their number with --folds.")
     stop = StopSignal()
@@ -254,6 +252,7 @@ def train_task(
                 test_fraction=test_fraction,
                 seed=seed,
             )
+            refuse_idle_options(ctx, settings)
             plan = RunPlan(
                 data=str(source),
                 settings=settings,

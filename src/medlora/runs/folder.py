@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from medlora.errors import SettingsError
 from medlora.runs.naming import check_words
@@ -73,6 +73,11 @@ class RunPlan:
             raise SettingsError(
                 f"cache_features must be one of {', '.join(CACHE_CHOICES)}, "
                 f"not {self.cache_features!r}."
+            )
+        if self.save_dtype not in get_args(SaveType):
+            raise SettingsError(
+                f"save_dtype must be one of {', '.join(get_args(SaveType))}, "
+                f"not {self.save_dtype!r}."
             )
         if not 0 <= self.feature_cache_gb < 1e9:
             raise SettingsError(

@@ -43,7 +43,7 @@ def fails(monkeypatch, capsys, own_cache):
         (["train", "DATA", "--select-by", "luck"], "select_by must be one of auroc"),
         (["train", "DATA", "--precision", "fp8"], "precision must be one of auto, bf16, fp32"),
         (["train", "DATA", "--contrast", "x"], "contrast must be one of none"),
-        (["train", "DATA", "--save-dtype", "int8"], "--save-dtype must be float32, float16"),
+        (["train", "DATA", "--save-dtype", "int8"], "save_dtype must be one of float32, float16"),
         (["train", "DATA", "--accelerator", "tpu"], "--accelerator must be auto, cpu, cuda"),
         (["train", "DATA", "--epochs", "0"], "epochs must be in [1, 100000], not 0"),
         (["train", "DATA", "--epochs", "many"], "Invalid value for '--epochs'"),
