@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import NoCache
+from medlora.errors import TrainingError
 from medlora.evaluate.predict import extract_rows, predict_rows
 from medlora.runs.preparing import prepare_data
 from medlora.task.file import load_task
@@ -106,3 +107,19 @@ def test_folds_and_a_refit(data, tmp_path, command) -> None:
     assert command("train", data, *TINY, *given) == 0
     assert load_task(folder / "refit" / "task.safetensors").card.method == "pca-logistic"
     assert torch.isfinite(read_tensors(folder / "refit")["head.weight"]).all()
+
+
+def test_small_classes_are_learnt_in_fewer_folds(tmp_path) -> None:
+    data = write_images(tmp_path / "data", 5, classes=("a", "b", "c"))
+    result = train(data, tmp_path / "run", method="pca-logistic", test_fraction=0.0)
+    card = load_task(tmp_path / "run" / "task.safetensors").card
+    assert card.training["components_folds"] == 4
+    told = "The number of principal components was chosen in 4 folds in place of 5"
+    assert any(told in warning for warning in result.warnings)
+    assert told in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_images_that_fill_no_two_folds_are_refused(tmp_path) -> None:
+    data = write_images(tmp_path / "data", 2)
+    with pytest.raises(TrainingError, match=r"the 2 training images, of 2 patient\(s\).*two folds"):
+        train(data, tmp_path / "run", method="pca-logistic", test_fraction=0.0)

@@ -41,9 +41,7 @@ def assign_folds(
             f"{n_groups} groups of images outside of the test split (a group is a patient, or "
             "files that are copies of one another)."
         )
-    folds = partition_groups(
-        groups, table.targets, [1 / n_folds] * n_folds, np.random.default_rng((seed, 11))
-    )
+    folds = _share_out(groups, table, n_folds, seed)
     n_filled = len(np.unique(folds))
     if n_filled < n_folds:
         raise SettingsError(
@@ -51,6 +49,36 @@ def assign_folds(
             f"{table.name} are too large, or hold too few of a class. Choose fewer folds."
         )
     return folds
+
+
+def assign_most_folds(
+    table: ImageTable, sha256: Sequence[str], n_most: int, *, seed: int
+) -> npt.NDArray[np.int64] | None:
+    """Give every image to one of as many folds as the images can fill.
+
+    Args:
+        table: As for `assign_folds`.
+        sha256: As for `assign_folds`.
+        n_most: Number of folds that is wanted, at least 2.
+        seed: As for `assign_folds`.
+
+    Returns:
+        (image,) number of each image's fold; None where not even two folds get an image each.
+    """
+    groups = group_rows(table.patients, sha256)
+    for n_folds in range(min(n_most, int(groups.max()) + 1), 1, -1):
+        folds = _share_out(groups, table, n_folds, seed)
+        if len(np.unique(folds)) == n_folds:
+            return folds
+    return None
+
+
+def _share_out(
+    groups: npt.NDArray[np.int64], table: ImageTable, n_folds: int, seed: int
+) -> npt.NDArray[np.int64]:
+    return partition_groups(
+        groups, table.targets, [1 / n_folds] * n_folds, np.random.default_rng((seed, 11))
+    )
 
 
 def split_fold(

@@ -1,11 +1,12 @@
 """A linear head on principal components of the backbone's features, in place of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-from medlora.data.folds import assign_folds
+from medlora.data.folds import assign_most_folds
 from medlora.data.split import group_rows
 from medlora.errors import TrainingError
 from medlora.evaluate.predict import extract_rows
@@ -32,7 +33,8 @@ def fit_components(
     """Fit the method `pca-logistic` on the training images, and put it into the model's head.
 
     The number of components is chosen by cross-validation inside the training images, in folds
-    that share no patient and no identical file. Every process fits the same.
+    that share no patient and no identical file: five, or as many as get an image each. Every
+    process fits the same.
 
     Args:
         run: The run.
@@ -45,7 +47,7 @@ def fit_components(
         No epochs; the choice of components under `details`.
 
     Raises:
-        TrainingError: There are too few images, or groups of images.
+        TrainingError: There are too few images, or they do not fill two folds.
     """
     settings, rows = run.settings, training.train_rows
     own = extract_rows(
@@ -61,16 +63,18 @@ def fit_components(
     targets = training.targets[rows]
     table = data.table.select(rows)
     sha256 = tuple(data.sha256[row] for row in rows)
-    n_folds = min(N_FOLDS, len(np.unique(group_rows(table.patients, sha256))))
-    if n_folds < 2:
+    folds = assign_most_folds(table, sha256, N_FOLDS, seed=settings.seed)
+    if folds is None:
         raise TrainingError(
-            "All training images belong to one group, so that no number of components can be "
-            "chosen by cross-validation. Train with --method linear."
+            "The number of principal components is chosen by cross-validation, and the "
+            f"{len(rows)} training images, of {len(np.unique(group_rows(table.patients, sha256)))} "
+            "patient(s) or other groups, do not fill two folds. Add images, or train with "
+            "--method linear."
         )
     choice = choose_components(
         features,
         targets,
-        assign_folds(table, sha256, n_folds, seed=settings.seed),
+        folds,
         multi_label=training.multi_label,
         select_by=settings.select_by,
         class_weights=settings.class_weights,
@@ -94,10 +98,25 @@ def fit_components(
     model.eval()
     details = {
         "n_components": choice.n_components,
-        "components_folds": n_folds,
+        "components_folds": int(folds.max()) + 1,
         "components_scores": {str(number): score for number, score in choice.scores.items()},
     }
     return Outcome("finished", 0, (), details, _judge(run, data, model, training))
+
+
+def warn_of_folds(details: Mapping[str, Any]) -> list[str]:
+    """That the number of components was chosen in fewer folds than it usually is.
+
+    Args:
+        details: Those of the outcome.
+    """
+    n_folds = details.get("components_folds", N_FOLDS)
+    if n_folds == N_FOLDS:
+        return []
+    return [
+        f"The number of principal components was chosen in {n_folds} folds in place of {N_FOLDS}: "
+        "the training images, or those of a class, are too few for more."
+    ]
 
 
 def _judge(

@@ -13,6 +13,7 @@ from medlora.evaluate.metrics import decide
 from medlora.evaluate.predict import convert_logits
 from medlora.evaluate.thresholds import choose_thresholds
 from medlora.runs.calibration import Trust, describe_calibration, settle_trust
+from medlora.runs.components import warn_of_folds
 from medlora.runs.folder import read_json
 from medlora.runs.novelty import (
     KeptNovelty,
@@ -45,6 +46,7 @@ def finish_run(
     table = data.table
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
     warnings += read_json(run.folder.audit, "short audit")["sentences"]
+    warnings += warn_of_folds(outcome.details)
     val_rows = table.rows_in("val")
     trust = _calibrate(run, model, data, val_rows)
     warnings += trust.warnings
@@ -82,6 +84,7 @@ def finish_refit(
     """Save and verify a task file that was trained on all but the test images, and score it."""
     warnings = warn_of_data(data, allow_patient_overlap=run.plan.allow_patient_overlap)
     warnings += read_json(run.folder.audit, "short audit")["sentences"]
+    warnings += warn_of_folds(outcome.details)
     rows = spread_rows(data.table.rows_in("train"), N_PROBES)
     answers = run.predict(model, data, rows)
     warnings += _watch_model(run, model, data, rows, answers)

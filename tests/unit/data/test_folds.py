@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlora.data.folds import assign_folds, split_fold
+from medlora.data.folds import assign_folds, assign_most_folds, split_fold
 from medlora.data.source import FolderSource
 from medlora.data.split import group_rows
 from medlora.data.table import ImageTable
@@ -91,6 +91,19 @@ def test_too_few_groups_leave_folds_empty() -> None:
     assert len(set(folds[0])) == 2
     with pytest.raises(SettingsError, match=r"Only [23] of 4 folds get an image: the 4 groups"):
         assign_folds(table, distinct(table), 4, seed=0)
+
+
+def test_as_many_folds_as_can_be_filled() -> None:
+    table = make_table(one_hot([0, 0, 1, 1]), ["a", "b", "c", "d"])
+    folds = assign_most_folds(table, distinct(table), 5, seed=0)
+    assert folds is not None
+    assert sorted(set(folds)) == [*range(folds.max() + 1)]
+    assert folds.max() + 1 in (2, 3)
+    many = make_table(one_hot([0, 1] * 10))
+    same = assign_folds(many, distinct(many), 5, seed=3)
+    np.testing.assert_array_equal(assign_most_folds(many, distinct(many), 5, seed=3), same)
+    one = make_table(one_hot([0, 1, 0, 1]), ["a"] * 4)
+    assert assign_most_folds(one, distinct(one), 5, seed=0) is None
 
 
 @pytest.mark.parametrize("n_folds", [1, 7])
