@@ -2,15 +2,13 @@
 
 import dataclasses
 import itertools
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from medlora.data.augment import Augmentation
 from medlora.errors import SettingsError
 from medlora.train.settings import TrainSettings
+from medlora.tune.values import find_number, list_fields, read_as, read_value
 
 Value = bool | int | float | str | None
 
@@ -31,6 +29,10 @@ class Choice:
 
     def list_values(self) -> tuple[Value, ...]:
         """Every value, for a grid."""
+        return self.options
+
+    def list_ends(self) -> tuple[Value, ...]:
+        """What rules of settings have to allow: every value."""
         return self.options
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,6 +67,10 @@ class Range:
         values = [self.low + number * step for number in range(n_values)]
         return tuple(int(value) if self.is_whole else float(value) for value in values)
 
+    def list_ends(self) -> tuple[Value, ...]:
+        """What rules of settings have to allow, and what lies between then follows."""
+        return (self.low, self.high)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {"low": self.low, "high": self.high, "step": self.step, "log": self.is_log}
@@ -78,7 +84,7 @@ class Space:
     """The settings that a search varies, and those that it holds.
 
     Attributes:
-        base: All settings, with the values that are held.
+        base: All settings: those that are held, and a first value of those that vary.
         dimensions: What varies, by the setting's name.
         place: Where it was read, for errors.
     """
@@ -93,7 +99,22 @@ class Space:
         Raises:
             SettingsError: The values do not go together.
         """
-        return _replace_settings(self.base, {key: _read_fixed(key, values[key]) for key in values})
+        return _replace_settings(self.base, {key: read_value(key, values[key]) for key in values})
+
+    def list_probes(self) -> Iterator[dict[str, Value]]:
+        """Combinations in which every two values of two settings meet, the first values first.
+
+        No rule of settings is about more than two of them, so that these tell of all combinations
+        without trying all of them; a range is told by its ends.
+        """
+        ends = {key: dimension.list_ends() for key, dimension in self.dimensions.items()}
+        start = {key: values[0] for key, values in ends.items()}
+        yield start
+        for key, values in ends.items():
+            yield from (start | {key: value} for value in values[1:])
+        for one, other in itertools.combinations(ends, 2):
+            for pair in itertools.product(ends[one][1:], ends[other][1:]):
+                yield start | dict(zip((one, other), pair, strict=True))
 
     def list_points(self) -> tuple[dict[str, Value], ...]:
         """Every combination of values, the last setting varying fastest.
@@ -113,19 +134,15 @@ class Space:
         return tuple(dict(point) for point in itertools.product(*columns))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values, from which `read_space` makes an equal one."""
+        """As plain JSON values: what is held, and what varies."""
+        held = self.base.to_dict()
+        for key in self.dimensions:
+            outer, _, inner = key.rpartition(".")
+            (held[outer] if outer else held).pop(inner, None)
         return {
-            "base": self.base.to_dict(),
+            "base": held,
             "dimensions": {key: each.to_dict() for key, each in self.dimensions.items()},
         }
-
-
-def list_fields() -> dict[str, Any]:
-    """The settings that a space may name, with their types; augmentation's with a dot."""
-    hints = typing.get_type_hints(TrainSettings)
-    del hints["augmentation"]
-    nested = typing.get_type_hints(Augmentation)
-    return hints | {f"augmentation.{name}": hint for name, hint in nested.items()}
 
 
 def read_space(values: object, place: str) -> Space:
@@ -139,7 +156,8 @@ def read_space(values: object, place: str) -> Space:
         place: Where it was read, for errors.
 
     Raises:
-        SettingsError: A name or a value is not one that training takes; the key is named.
+        SettingsError: A name or a value is not one that training takes, or values do not go
+            together; the keys are named.
 
     Example:
         >>> space = read_space(
@@ -168,8 +186,7 @@ def read_space(values: object, place: str) -> Space:
             elif isinstance(value, Mapping):
                 dimensions[key] = _read_range(key, value)
             else:
-                held[key] = _read_fixed(key, value)
-                _replace_settings(TrainSettings(), {key: held[key]})
+                held[key] = read_value(key, value)
         except SettingsError as error:
             raise SettingsError(f"{place}: {key}: {error}") from error
     if not dimensions:
@@ -180,18 +197,68 @@ def read_space(values: object, place: str) -> Space:
             f"{place}: {varied[0]} cannot vary: trials would be scored on other images or by "
             "another measure. Give it one value."
         )
+    return _settle_space(held, dimensions, place)
+
+
+def _settle_space(
+    held: Mapping[str, Any], dimensions: Mapping[str, Dimension], place: str
+) -> Space:
+    """A space of which every combination is known to be one that training takes.
+
+    Raises:
+        SettingsError: One is not; the keys that it is about are named.
+    """
+    # A value that is held may need another one that varies, so that neither is looked at alone.
+    first = {key: read_value(key, each.list_ends()[0]) for key, each in dimensions.items()}
+    tried = dict(held) | first
     try:
-        base = _replace_settings(TrainSettings(), held)
+        space = Space(_replace_settings(TrainSettings(), tried), dimensions, place)
+        for probe in space.list_probes():
+            tried = dict(held) | {key: read_value(key, value) for key, value in probe.items()}
+            space.settle(probe)
     except SettingsError as error:
-        raise SettingsError(f"{place}: {error}") from error
-    return Space(base, dimensions, place)
+        raise SettingsError(f"{place}: {_name_faulty(tried, dimensions, error)}") from error
+    return space
+
+
+def _name_faulty(
+    tried: Mapping[str, Any], dimensions: Mapping[str, Dimension], error: SettingsError
+) -> str:
+    """What is wrong with a combination, with the keys in front that it is about."""
+    # The settings whose other values would do: the fault is in how these go together.
+    involved = [
+        key
+        for key, each in dimensions.items()
+        if any(
+            _find_fault(dict(tried) | {key: read_value(key, value)}) is None
+            for value in each.list_ends()
+        )
+    ]
+    if len(involved) > 1:
+        values = " with ".join(f"{key} {_spell(tried[key])}" for key in involved)
+        return f"{values}: {error} Every combination may be tried, so search them apart."
+    alone = [key for key, value in tried.items() if _find_fault({key: value}) == str(error)]
+    names = involved or alone
+    return f"{names[0]}: {error}" if names else str(error)
+
+
+def _find_fault(values: Mapping[str, Any]) -> str | None:
+    """What training says to some values beside defaults; None where it takes them."""
+    try:
+        _replace_settings(TrainSettings(), values)
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+def _spell(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _read_choice(key: str, values: Sequence[Any]) -> Choice:
     options = []
     for value in values:
-        read = _read_fixed(key, value)
-        _replace_settings(TrainSettings(), {key: read})
+        read = read_value(key, value)
         options.append(",".join(read) if isinstance(read, tuple) else read)
     if not options:
         raise SettingsError("the list is empty. Give at least one value.")
@@ -208,20 +275,18 @@ def _read_range(key: str, values: Mapping[Any, Any]) -> Range:
             "a range has 'low' and 'high', and may have 'step' and 'log'; this one has "
             f"{', '.join(map(str, values)) or 'nothing'}."
         )
-    kind = _find_number(list_fields()[key])
+    kind = find_number(list_fields()[key])
     if kind is None:
         raise SettingsError("this setting is no number, so it has no range. Give a list.")
-    low, high = (_read_fixed(key, values[name]) for name in ("low", "high"))
-    step = None if values.get("step") is None else _read_as(values["step"], kind)
-    is_log = _read_as(values.get("log", False), bool)
+    low, high = (read_value(key, values[name]) for name in ("low", "high"))
+    step = None if values.get("step") is None else read_as(values["step"], kind)
+    is_log = read_as(values.get("log", False), bool)
     if low is None or high is None or not low < high:
         raise SettingsError(f"'low' must be below 'high', not {low} and {high}.")
     if step is not None and (step <= 0 or is_log):
         raise SettingsError("'step' must be above 0, and does not go with 'log: true'.")
     if is_log and low <= 0:
         raise SettingsError(f"'low' must be above 0 where 'log' is true, not {low}.")
-    for value in (low, high):
-        _replace_settings(TrainSettings(), {key: value})
     return Range(low, high, step, is_log, kind is int)
 
 
@@ -230,50 +295,6 @@ def _replace_settings(base: TrainSettings, values: Mapping[str, Any]) -> TrainSe
     nested = {key.partition(".")[2]: value for key, value in values.items() if "." in key}
     augmentation = dataclasses.replace(base.augmentation, **nested)
     return dataclasses.replace(base, **plain, augmentation=augmentation)
-
-
-def _read_fixed(key: str, value: Any) -> Any:
-    """A value as the setting has it.
-
-    Raises:
-        SettingsError: It is of another type.
-    """
-    return _read_as(value, list_fields()[key])
-
-
-def _read_as(value: Any, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        inner = [each for each in typing.get_args(hint) if each is not type(None)]
-        return None if value is None else _read_as(value, inner[0])
-    if origin is Literal:
-        # The settings say themselves which words they know.
-        return value
-    if origin is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple) or not all(isinstance(each, str) for each in parts):
-            raise SettingsError(f"must be names, joined by commas or in a list, not {value!r}.")
-        return tuple(part.strip() for part in parts)
-    if hint is float and isinstance(value, str):
-        # YAML takes 1e-3, without a point, for text.
-        try:
-            return float(value)
-        except ValueError:
-            raise SettingsError(f"must be a number, not {value!r}.") from None
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-        raise SettingsError(f"must be {words.get(hint, 'something else')}, not {value!r}.")
-    return value
-
-
-def _find_number(hint: Any) -> type | None:
-    """`int` or `float` where the setting is such a number, or may be left open."""
-    for each in typing.get_args(hint) or (hint,):
-        if each in (int, float):
-            return typing.cast(type, each)
-    return None
 
 
 def _suggest(key: object, known: Mapping[str, Any]) -> str:

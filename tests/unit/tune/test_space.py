@@ -1,9 +1,11 @@
+import itertools
 import re
 
 import pytest
 
 from medlora.errors import SettingsError
-from medlora.tune.space import Choice, Range, list_fields, read_space
+from medlora.tune.space import Choice, Range, read_space
+from medlora.tune.values import list_fields
 
 GOOD = {
     "backbone": "test_vit",
@@ -60,6 +62,39 @@ def test_a_grid_has_every_combination_once() -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "factorised", "backbone": "vgg16", "input_norm": ["none", "rms"]},
+        {"input_norm": "rms", "method": ["factorised"], "rank": [4, 8]},
+        {"coverage": 0.8, "coverage_by_class": [False, True]},
+        {"coverage_by_class": True, "coverage": {"low": 0.8, "high": 0.9}},
+        {"views": [2, 4], "augmentation.noise": 0.1, "method": ["lora", "full"]},
+    ],
+)
+def test_a_value_may_need_another_one_of_the_space(values) -> None:
+    space = read_space(values, "space.yaml")
+    for probe in space.list_probes():
+        settings = space.settle(probe)
+        for key, value in values.items():
+            if not isinstance(value, list | dict) and "." not in key:
+                assert getattr(settings, key) == value
+
+
+def test_every_two_values_meet_in_a_probe() -> None:
+    space = read_space(
+        {"rank": {"low": 1, "high": 9}, "optimizer": ["adamw", "adam", "sgd"], "epochs": [1, 2]},
+        "space.yaml",
+    )
+    probes = list(space.list_probes())
+    assert probes[0] == {"rank": 1, "optimizer": "adamw", "epochs": 1}
+    ends = {"rank": (1, 9), "optimizer": ("adamw", "adam", "sgd"), "epochs": (1, 2)}
+    for one, other in itertools.combinations(ends, 2):
+        met = {(probe[one], probe[other]) for probe in probes}
+        assert met == set(itertools.product(ends[one], ends[other]))
+    assert len(probes) < 2 * 3 * 2
+
+
+@pytest.mark.parametrize(
     ("values", "fault"),
     [
         ([], "must hold names of settings"),
@@ -92,6 +127,29 @@ def test_a_grid_has_every_combination_once() -> None:
         ({"dropout": {"low": 0, "high": 1}}, "dropout: dropout must be in [0, 1), not 1.0"),
         ({"optimizer": {"low": 1, "high": 2}}, "optimizer: this setting is no number"),
         ({"augmentation.noise": [2]}, "augmentation.noise: Augmentation noise must be in [0, 1]"),
+        (
+            {"method": ["factorised", "lora"], "input_norm": ["none", "rms"]},
+            "method lora with input_norm rms: input_norm 'rms' is for the method factorised",
+        ),
+        ({"method": ["factorised", "lora"], "input_norm": "rms"}, "method: input_norm 'rms' is"),
+        ({"rank": [1, 2], "input_norm": "rms"}, "input_norm: input_norm 'rms' is for the method"),
+        (
+            {"views": {"low": 0, "high": 4}, "rank": [1, 2], "method": ["lora", "pca-logistic"]},
+            "views 4 with method pca-logistic: views has no meaning",
+        ),
+        ({"coverage_by_class": [False, True]}, "coverage_by_class: coverage_by_class needs a"),
+        (
+            {"coverage": [0.9, None], "coverage_by_class": [False, True]},
+            "coverage None with coverage_by_class True: coverage_by_class needs a coverage",
+        ),
+        (
+            {"method": "pca-logistic", "views": 4, "rank": [1, 2]},
+            "views has no meaning for the method pca-logistic",
+        ),
+        (
+            {"operating_point": "ill:sensitivity=0.9", "thresholds": ["fixed", "f1"]},
+            "thresholds: operating_point does not go with thresholds 'f1'",
+        ),
         ({"seed": [0, 1]}, "seed cannot vary"),
         ({"val_fraction": {"low": 0.1, "high": 0.2}}, "val_fraction cannot vary"),
     ],
