@@ -33,7 +33,19 @@ from medlora.task.precision import DTYPES, Chosen, choose_precision
 from medlora.task.records import AdapterSettings, FactorisedSettings
 from medlora.task.trained import find_normalisations
 from medlora.train.examples import TrainingData
-from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK
+from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK, TrainSettings
+
+
+def name_backbone(settings: TrainSettings) -> str:
+    """The name of the network that a run loads, which the method has a say in.
+
+    Example:
+        >>> name_backbone(TrainSettings(method="factorised", backbone="vgg16"))
+        'vgg16.features'
+    """
+    # Fully connected layers that W = U V replaces are neither loaded nor fingerprinted.
+    is_factorised = settings.method == "factorised"
+    return name_frozen_part(settings.backbone) if is_factorised else settings.backbone
 
 
 class OngoingRun:
@@ -83,12 +95,8 @@ class OngoingRun:
         self.settings = plan.settings.resolve()
         chosen = precision or choose_precision(self.settings.precision, fabric.device)
         self.precision: Chosen = fabric.broadcast(chosen)
-        name = self.settings.backbone
-        # Fully connected layers that W = U V replaces are neither loaded nor fingerprinted.
-        if self.settings.method == "factorised":
-            name = name_frozen_part(name)
         self.backbone: Backbone = backbone or load_backbone(
-            name,
+            name_backbone(self.settings),
             plan.weights,
             seed=self.settings.seed,
             channels=self.settings.channels,

@@ -17,7 +17,7 @@ from medlora.data.table import ImageTable
 from medlora.errors import DataError
 from medlora.progress import Progress, silent
 from medlora.runs.folder import RunFolder, RunPlan
-from medlora.runs.ongoing import OngoingRun
+from medlora.runs.ongoing import OngoingRun, name_backbone
 from medlora.runs.preparing import PreparedData
 from medlora.runs.training import fit_model
 from medlora.train.checkpoint import CheckpointMemory
@@ -95,9 +95,10 @@ class Trials:
             MedLoRAError: The data, settings or weights are not usable.
         """
         plan = replace(self.plan, settings=settings)
-        known = self._backbones.get(settings.backbone)
+        name = name_backbone(settings)
+        known = self._backbones.get(name)
         run = OngoingRun(plan, RunFolder(Path()), self.cache, self.fabric, silent, known)
-        _keep(self._backbones, settings.backbone, run.backbone)
+        _keep(self._backbones, name, run.backbone)
         key = repr(run.preprocessing)
         pool = self._pools.get(key)
         if pool is None:
