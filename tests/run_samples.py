@@ -53,6 +53,20 @@ def write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> Path:
     return path
 
 
+def write_labels(folder: Path, patients: Sequence[Sequence[str]]) -> Path:
+    """A manifest of several labels: for each patient the labels of each image, as in `a|b`."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for patient, images in enumerate(patients):
+        for index, labels in enumerate(images):
+            path = f"{patient}-{index}.png"
+            Image.fromarray(draw_pixels(rng, 40 * len(labels))).save(folder / path)
+            own = {"patient": f"p{patient}", "split": "train"}
+            rows.append({"path": path, "labels": labels, **own})
+    return write_manifest(folder / "manifest.csv", rows)
+
+
 def read_answers(path: Path) -> list[dict[str, str]]:
     """The rows of a table that a command wrote."""
     with path.open(newline="") as stream:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medlora.data.cache import NoCache
 from medlora.data.table import read_table
-from medlora.errors import DataError, SettingsError, TaskFileError
+from medlora.errors import DataError, SettingsError, TaskFileError, UndefinedMetricError
 from medlora.runs.folds import resume_folds, start_folds
 from medlora.runs.opened import open_task
 from medlora.runs.training import resume_run
@@ -23,6 +23,7 @@ from run_samples import (
     read_tensors,
     run_command,
     write_images,
+    write_labels,
     write_manifest,
     write_title,
 )
@@ -249,4 +250,14 @@ def test_what_does_not_go_together(images, tmp_path) -> None:
     write_images(tmp_path / "few", 2)
     with pytest.raises(SettingsError, match=r"number of folds must be in \[2, 4\], not 9"):
         cross_validate(tmp_path / "few", tmp_path / "run", n_folds=9, test_fraction=0.0)
+    # What a later fold's run would end with is found before the first.
+    with pytest.raises(SettingsError, match=r"Fold 0 cannot be held out: A coverage of 0\.9 needs"):
+        cross_validate(images, tmp_path / "run", coverage=0.9)
+    with pytest.raises(SettingsError, match=r"^The operating point names the class 'cyst'"):
+        cross_validate(images, tmp_path / "run", operating_point="cyst:sensitivity=0.9")
+    labels = write_labels(tmp_path / "labels", [[own] * 2 for own in ("a", "b", "a|b", "")] * 2)
+    with pytest.raises(
+        UndefinedMetricError, match=r"Fold \d cannot be held out: auroc has no value"
+    ):
+        cross_validate(labels, tmp_path / "run", n_folds=4)
     assert not (tmp_path / "run").exists()

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from medlora.backbones.weights import load_backbone
 from medlora.data.cache import NoCache
 from medlora.errors import SettingsError, UnreadableImagesError
 from medlora.runs.folder import RunPlan
 from medlora.task.file import load_task
+from medlora.train.settings import TrainSettings
 from medlora.tune.plan import TuneFolder, TunePlan
 from medlora.tune.search import run_search
-from medlora.tune.space import read_space
+from medlora.tune.space import Choice, Space, read_space
 from medlora.tune.trial import Trials
 from postgresql_server import run_postgresql
 from run_samples import (
@@ -160,6 +162,48 @@ def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatc
     assert result.results.best.index == 0
     with pytest.raises(SettingsError, match=r"None of the 2 trials could be scored\. The first"):
         search(data, tmp_path / "none", space | {"learning_rate": [2e5, 1e5]})
+
+
+def test_only_networks_of_the_space_are_loaded(data, tmp_path, monkeypatch) -> None:
+    loaded = []
+
+    def load(name, *arguments, **options):
+        loaded.append(name)
+        return load_backbone(name, *arguments, **options)
+
+    monkeypatch.setattr("medlora.runs.ongoing.load_backbone", load)
+    space = HELD | {"backbone": ["test_vit", "test_resnet"], "method": "linear"}
+    result = search(data, tmp_path / "run", space)
+    assert [row.state for row in result.results.trials] == ["complete"] * 2
+    assert set(loaded) == {"test_vit", "test_resnet"}
+    # A space of one's own may hold anything behind what it varies.
+    loaded.clear()
+    own = Space(TrainSettings(epochs=1), {"backbone": Choice(("test_vit",))}, "here")
+    plan = TunePlan(RunPlan(str(data), own.base, "tiny", weights="random"), own, "grid", 1)
+    run_search(plan, TuneFolder(tmp_path / "own"), cache=NoCache(), should_stop=lambda: True)
+    assert loaded == ["test_vit"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"coverage": 0.95}, "A coverage of 0.95 needs at least 19 images"),
+        ({"coverage": [0.5, 0.95]}, "A coverage of 0.95 needs at least 19 images"),
+        ({"coverage": 0.7, "coverage_by_class": [False, True]}, "0.7 needs at least 3 images"),
+        ({"operating_point": "cyst:sensitivity=0.9"}, "names the class 'cyst'"),
+        (
+            {"operating_point": ["dark:sensitivity=0.9", "sensitivity=0.9"]},
+            "needs to know what counts as positive",
+        ),
+    ],
+)
+@pytest.mark.parametrize("n_folds", [0, 2])
+def test_what_the_best_run_asks_for_is_looked_at_before_any_trial(
+    data, tmp_path, asked, fault, n_folds
+) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        search(data, tmp_path / "run", GRID | asked, n_folds=n_folds)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_search_does_not_mix_with_one(data, searched) -> None:

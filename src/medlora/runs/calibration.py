@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medlora.data.table import ImageTable
 from medlora.errors import SettingsError
 from medlora.evaluate.conformal import choose_limits, count_needed
 from medlora.evaluate.predict import convert_logits
@@ -19,7 +18,7 @@ from medlora.evaluate.scaling import (
 )
 from medlora.task.card import TaskCard
 from medlora.task.trust import CalibrationRecord, ConformalRecord, ScalingMethod
-from medlora.train.settings import CalibrationChoice, TrainSettings
+from medlora.train.settings import CalibrationChoice
 
 # Below, one wrong answer more or less moves a temperature by more than it mends.
 MIN_IMAGES = 100
@@ -194,27 +193,6 @@ def undo_calibration(card: TaskCard, logits: Floats) -> Floats:
     if record is None:
         return logits
     return Scaling(record.method, record.scale, record.offset).undo(logits)
-
-
-def check_coverage(settings: TrainSettings, table: ImageTable) -> None:
-    """Refuse, before any training, a coverage that the validation images cannot tell of.
-
-    Args:
-        settings: The run's settings.
-        table: Its images, each with a split.
-
-    Raises:
-        SettingsError: There are too few; the least number is named.
-    """
-    rows = table.rows_in("val")
-    if settings.coverage is not None and len(rows):
-        check_counts(
-            table.targets[rows],
-            classes=table.classes,
-            multi_label=table.multi_label,
-            coverage=settings.coverage,
-            by_class=settings.coverage_by_class,
-        )
 
 
 def check_counts(

@@ -12,8 +12,9 @@ from lightning_fabric import Fabric
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.folds import assign_folds, split_fold
 from medlora.data.table import ImageTable
-from medlora.errors import SettingsError
+from medlora.errors import SettingsError, UndefinedMetricError
 from medlora.progress import Progress, silent
+from medlora.runs.demands import check_demands
 from medlora.runs.fold_scores import ENSEMBLE_NAME, FoldScores, score_folds, write_fold_results
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.runs.naming import check_words
@@ -24,6 +25,7 @@ from medlora.runs.reopening import check_images, reopen_run
 from medlora.runs.results import RunResult
 from medlora.runs.training import begin_run, resume_run
 from medlora.train.loop import never
+from medlora.train.settings import TrainSettings
 
 RECORD_NAME = "folds.json"
 _RECORD_KEYS = {"plan", "n_folds", "refit", "data_sha256", "backbone_fingerprint", "n_processes"}
@@ -95,6 +97,8 @@ def start_folds(
     pool = run.prepare_pool()
     folds = assign_folds(pool.table, pool.sha256, n_folds, seed=plan.settings.seed)
     job = _Job(run, pool, folds, refit, should_stop)
+    for number, table in enumerate(job.tables):
+        _check_fold(run.settings, table, number)
     if fabric.is_global_zero:
         record = {
             "plan": plan.to_dict(),
@@ -139,6 +143,14 @@ def resume_folds(
     seed = run.plan.settings.seed
     folds = assign_folds(pool.table, pool.sha256, record["n_folds"], seed=seed)
     return _Job(run, pool, folds, record["refit"], should_stop).run_all()
+
+
+def _check_fold(settings: TrainSettings, table: ImageTable, number: int) -> None:
+    """See, before any fold is trained, that a fold's images allow what is asked for."""
+    try:
+        check_demands(settings, table)
+    except (SettingsError, UndefinedMetricError) as error:
+        raise type(error)(f"Fold {number} cannot be held out: {error}") from error
 
 
 class _Job:

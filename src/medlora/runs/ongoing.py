@@ -19,6 +19,7 @@ from medlora.evaluate.operating import OperatingPoint
 from medlora.evaluate.predict import convert_logits, predict_logits
 from medlora.preprocessing import Preprocessing
 from medlora.progress import Progress
+from medlora.runs.demands import check_names
 from medlora.runs.feature_cache import open_feature_cache, plan_caching
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.naming import check_table
@@ -298,8 +299,7 @@ class OngoingRun:
         table = read_table(path, group_by=group_by, classes=classes, channels=channels)
         check_table(table)
         check_stated_splits(table, allow_patient_overlap=self.plan.allow_patient_overlap)
-        if self.operating_point is not None:
-            self.operating_point.find_positives(table.classes, multi_label=table.multi_label)
+        check_names(self.settings, table)
         return table
 
     def _plan_adapter(self) -> AdapterSettings | None:

@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 from medlora.data.cache import ImageCache, NoCache
 from medlora.data.split import write_split
 from medlora.progress import Progress, silent
-from medlora.runs.calibration import check_coverage
 from medlora.runs.components import fit_components
+from medlora.runs.demands import check_demands
 from medlora.runs.finishing import finish_refit, finish_run
 from medlora.runs.folder import RunFolder, RunPlan, write_json
 from medlora.runs.ongoing import OngoingRun
@@ -87,7 +87,7 @@ def begin_run(
     Raises:
         MedLoRAError: The folder is in use, or training failed.
     """
-    check_coverage(run.settings, data.table)
+    check_demands(run.settings, data.table)
     run.folder.check_free()
     run.fabric.barrier()
     if run.fabric.is_global_zero:

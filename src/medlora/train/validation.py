@@ -58,7 +58,7 @@ def rank_epoch(figures: dict[str, float], select_by: str) -> tuple[float, float]
     if select_by not in figures:
         raise UndefinedMetricError(
             f"{select_by} has no value on the validation images: a class is missing there, or "
-            "all of them have it. Choose another --select-by or a larger validation split."
+            "all of them have it. Choose another select_by or a larger validation split."
         )
     sign = 1.0 if SELECTION_MEASURES[select_by] else -1.0
     return sign * figures[select_by], -figures["loss"]

@@ -12,6 +12,8 @@ from optuna.trial import TrialState
 from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import DataError, MedLoRAError, SettingsError, StorageError
 from medlora.progress import Progress, silent
+from medlora.runs.demands import check_demands
+from medlora.runs.preparing import PreparedData
 from medlora.runs.results import RunResult
 from medlora.runs.training import resume_run, start_run
 from medlora.train.loop import never
@@ -84,9 +86,7 @@ def run_search(
         progress=progress,
         should_stop=should_stop,
     )
-    _, pool = trials.prepare(plan.space.base)
-    # A fold that cannot be held out is found before any training.
-    list(trials.split(pool))
+    pool = _prepare_images(plan, trials)
     folder.write_plan(plan)
     with open_study(plan, folder, pool.digest) as study:
         is_stopped = not _run_trials(plan, study, trials, progress, should_stop)
@@ -96,6 +96,26 @@ def run_search(
         return TuneResult("stopped" if is_stopped else "shared", results, None)
     best = _run_best(plan, folder, results, cache, fabric, progress, should_stop)
     return TuneResult("stopped" if best.ended == "stopped" else "finished", results, best)
+
+
+def _prepare_images(plan: TunePlan, trials: Trials) -> PreparedData:
+    """The images outside of the test split, on which every trial and the best run can be done.
+
+    Raises:
+        MedLoRAError: What the space asks for cannot be met on them.
+    """
+    settled = [plan.space.settle(probe) for probe in plan.space.list_probes()]
+    _, pool = trials.prepare(settled[0])
+    # The best run's validation images are those of the pool, be trials scored by folds or not.
+    asked = {
+        (each.operating_point, each.coverage, each.coverage_by_class, each.method): each
+        for each in settled
+    }
+    for settings in asked.values():
+        check_demands(settings, pool.table)
+    # A fold that cannot be held out is found before any training.
+    list(trials.split(pool))
+    return pool
 
 
 def _run_trials(

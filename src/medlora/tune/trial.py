@@ -14,8 +14,9 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.data.folds import assign_folds
 from medlora.data.split import list_missing_classes
 from medlora.data.table import ImageTable
-from medlora.errors import DataError
+from medlora.errors import DataError, UndefinedMetricError
 from medlora.progress import Progress, silent
+from medlora.runs.demands import check_measure
 from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.ongoing import OngoingRun, name_backbone
 from medlora.runs.preparing import PreparedData
@@ -156,8 +157,11 @@ class Trials:
 
         Raises:
             DataError: A fold leaves a class without an image to learn from.
+            UndefinedMetricError: The measure that trials are scored by has no value on its images.
         """
+        select_by = self.plan.settings.select_by
         if not self.n_folds:
+            check_measure(select_by, pool.table)
             yield pool.table
             return
         folds = assign_folds(pool.table, pool.sha256, self.n_folds, seed=self.plan.settings.seed)
@@ -169,6 +173,12 @@ class Trials:
                     f"Without fold {number} there is no image of {', '.join(missing)} to learn "
                     "from: the class has images of one group only. Add some, or remove the class."
                 )
+            try:
+                check_measure(select_by, table)
+            except UndefinedMetricError as error:
+                raise UndefinedMetricError(
+                    f"Fold {number} of {self.n_folds} cannot score a trial: {error}"
+                ) from error
             yield table
 
 

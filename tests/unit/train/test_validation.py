@@ -71,5 +71,5 @@ def test_a_measure_without_value_cannot_choose() -> None:
         np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[True, False]] * 2), multi_label=False
     )
     assert "auroc" not in figures
-    with pytest.raises(UndefinedMetricError, match=r"auroc has no value .* another --select-by"):
+    with pytest.raises(UndefinedMetricError, match=r"auroc has no value .* another select_by"):
         rank_epoch(figures, "auroc")
