@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
-from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.connected import name_frozen_part
 from medlora.backbones.weights import Backbone, load_backbone
 from medlora.data.cache import ImageCache, NoCache
@@ -26,15 +25,13 @@ from medlora.runs.naming import check_table
 from medlora.runs.operating import settle_thresholds
 from medlora.runs.preparing import PreparedData, find_seen, prepare_pool, prepare_table
 from medlora.runs.scoring import Scores, score_rows
+from medlora.runs.trained_parts import choose_adapter, choose_factorised, list_normalisations
 from medlora.runs.trust import measure_trust
 from medlora.task.card import TaskCard
-from medlora.task.factorised import plan_factorised
-from medlora.task.model import TaskModel, plan_adapter
+from medlora.task.model import TaskModel
 from medlora.task.precision import DTYPES, Chosen, choose_precision
-from medlora.task.records import AdapterSettings, FactorisedSettings
-from medlora.task.trained import find_normalisations
 from medlora.train.examples import TrainingData
-from medlora.train.settings import DEFAULT_RANK, FACTORISED_RANK, TrainSettings
+from medlora.train.settings import TrainSettings
 
 
 def name_backbone(settings: TrainSettings) -> str:
@@ -107,8 +104,8 @@ class OngoingRun:
             contrast=self.settings.contrast,
             steps=self.settings.prepare,
         )
-        self.adapter: AdapterSettings | None = self._plan_adapter()
-        self.factorised: FactorisedSettings | None = self._plan_factorised()
+        self.adapter = choose_adapter(self.settings, self.backbone)
+        self.factorised = choose_factorised(self.settings, self.backbone)
         self.features: FeatureReader | None = None
         self.caching = ""
 
@@ -158,7 +155,7 @@ class OngoingRun:
                 adapter=self.adapter,
                 factorised=self.factorised,
                 dtype=DTYPES[self.precision],
-                trained=self._list_normalisations(),
+                trained=list_normalisations(settings, self.backbone, self.adapter),
             )
 
     def keep_features(self, model: TaskModel, data: PreparedData, training: TrainingData) -> None:
@@ -261,17 +258,6 @@ class OngoingRun:
         )
         return replace(scores, trust=trust)
 
-    def _list_normalisations(self) -> tuple[str, ...]:
-        """Names of the normalisation parameters that are trained."""
-        if not self.settings.train_norm:
-            return ()
-        names = find_normalisations(self.backbone.model)
-        if not self.settings.last_blocks:
-            return names
-        layers = self.adapter.layers if self.adapter else [n.rpartition(".")[0] for n in names]
-        later = list_last_modules(self.backbone.model, layers, self.settings.last_blocks)
-        return tuple(name for name in names if name.rpartition(".")[0] in later)
-
     @property
     def operating_point(self) -> OperatingPoint | None:
         """What the thresholds are to reach, if anything."""
@@ -301,27 +287,3 @@ class OngoingRun:
         check_stated_splits(table, allow_patient_overlap=self.plan.allow_patient_overlap)
         check_names(self.settings, table)
         return table
-
-    def _plan_adapter(self) -> AdapterSettings | None:
-        settings = self.settings
-        if settings.method != "lora":
-            return None
-        rank = settings.rank or DEFAULT_RANK
-        return plan_adapter(
-            self.backbone,
-            rank=rank,
-            alpha=settings.alpha or float(rank),
-            scaling=settings.scaling,
-            dropout=settings.dropout,
-            targets=settings.targets,
-            last_blocks=settings.last_blocks,
-        )
-
-    def _plan_factorised(self) -> FactorisedSettings | None:
-        settings = self.settings
-        if settings.method != "factorised":
-            return None
-        rank = settings.rank or FACTORISED_RANK
-        # What is taken from the training images lies in the trained weights in the end.
-        norm = "none" if settings.input_norm == "standard" else settings.input_norm
-        return plan_factorised(self.backbone, rank=rank, dropout=settings.dropout, input_norm=norm)
