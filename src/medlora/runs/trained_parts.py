@@ -41,7 +41,7 @@ def choose_factorised(settings: TrainSettings, backbone: Backbone) -> Factorised
         backbone: The pretrained network.
 
     Raises:
-        TargetError: It has no place for them.
+        BackboneError: It has no place for them.
     """
     if settings.method != "factorised":
         return None
