@@ -1,11 +1,13 @@
 """Writing files so that a reader never meets half of one."""
 
+import csv
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from medlora.errors import StorageError
 
@@ -104,6 +106,22 @@ def _name_part(path: Path) -> Path:
 def _is_special(path: Path) -> bool:
     """Whether a path is a device or a pipe, which must not be replaced by a file."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def format_csv(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows as CSV whose lines end in a line feed alone.
+
+    Example:
+        >>> format_csv([["path", "label"], ["a,b.png", "x"]])
+        'path,label\n"a,b.png",x\n'
+    """
+    lines = []
+    for row in rows:
+        line = io.StringIO(newline="")
+        # The line ending decides what is quoted: of these two a cell may hold either.
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def read_file(path: Path, what: str) -> bytes:

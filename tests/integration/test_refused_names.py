@@ -54,7 +54,9 @@ def test_a_file_that_no_table_can_name(command, tmp_path, capsys, name) -> None:
     data = write_images(tmp_path / "data", 4)
     shutil.copy(data / "dark" / "000.png", os.fsencode(data / "dark") + b"/\xff.png")
     assert command(*list_commands(data, tmp_path)[name]) == 2
-    assert r"the name 'dark/\udcff.png', which no manifest can hold" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "1 file(s) of data have a name or a folder that is not UTF-8" in shown
+    assert r"/dark/\udcff.png' is one. Rename them." in shown
 
 
 @pytest.mark.parametrize("name", ["train", "folds", "tune", "compare"])

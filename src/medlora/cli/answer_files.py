@@ -1,7 +1,5 @@
 """Files of answers that are written one by one, and appear when all of them are there."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -132,6 +130,6 @@ def describe_reservations(answer: Reserved) -> dict[str, Any]:
 
 
 def _format_line(cells: Sequence[str]) -> str:
-    line = io.StringIO(newline="")
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    from medlora.storage import format_csv
+
+    return format_csv([cells])

@@ -1,29 +1,19 @@
 """Training, validation and test images that share no patient and no identical file."""
 
-import csv
-import io
-import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from medlora.data.manifest import MixedSource
 from medlora.data.partition import partition_groups
-from medlora.data.series import SEPARATOR, SeriesSource
-from medlora.data.source import ArraySource, FolderSource, ImageSource
 from medlora.data.table import ImageTable
 from medlora.errors import DataError, PatientLeakError, SettingsError
-from medlora.storage import write_atomically
 
 SPLITS = ("train", "val", "test")
-# What a manifest reads otherwise than it was written; bytes that are not UTF-8 are surrogates.
-_UNFIT = re.compile(r"[\\\r\n\ud800-\udfff]|^\s|\s$")
 
 
 def split_table(
@@ -92,25 +82,6 @@ def check_stated_splits(table: ImageTable, *, allow_patient_overlap: bool = Fals
         _check_patients(table)
 
 
-def check_locations(table: ImageTable) -> None:
-    """Refuse names that a manifest cannot hold, as `split.csv` of a run has to.
-
-    Raises:
-        DataError: A name is not UTF-8, holds a backslash or a line break, or begins or ends with
-            a space.
-    """
-    source = table.source.source if isinstance(table.source, SeriesSource) else table.source
-    root = str(source.root) if isinstance(source, (FolderSource, MixedSource)) else ""
-    for location in (root, *table.locations):
-        for part in location.split(SEPARATOR) if table.source is not source else [location]:
-            if _UNFIT.search(part):
-                raise DataError(
-                    f"{table.name} has the name {part!a}, which no manifest can hold: it is "
-                    "not UTF-8, holds a backslash or a line break, or begins or ends with a "
-                    "space. Rename it."
-                )
-
-
 def group_rows(patients: Sequence[Hashable | None], sha256: Sequence[str]) -> npt.NDArray[np.int64]:
     """Number the groups of images that must stay together.
 
@@ -170,49 +141,6 @@ def list_missing_classes(table: ImageTable) -> dict[str, tuple[str, ...]]:
         if len(rows) and empty.any():
             missing[split] = tuple(table.classes[number] for number in np.flatnonzero(empty))
     return missing
-
-
-def format_split(
-    table: ImageTable,
-    sha256: Sequence[str],
-    folder: Path,
-    more: Mapping[str, Sequence[str]] | None = None,
-) -> bytes:
-    """A table with its splits as a CSV manifest, which `read_table` reads again.
-
-    Args:
-        table: The images with their splits.
-        sha256: SHA-256 of each image's content.
-        folder: Where the manifest is going to lie: images below it are named relative to it,
-            others by their whole path.
-        more: Further columns by name, (image,) each, behind the others.
-    """
-    label_column = "labels" if table.multi_label else "label"
-    has_patients = any(patient is not None for patient in table.patients)
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    columns = list(table.source.channels) if isinstance(table.source, SeriesSource) else ["path"]
-    kept = {name: values for name, values in table.columns.items() if name not in columns}
-    extra = kept | dict(more or {})
-    writer.writerow(
-        [*columns, label_column, "split", "sha256", *["patient"] * has_patients, *extra]
-    )
-    for row in range(table.n_images):
-        names = [table.classes[number] for number in np.flatnonzero(table.targets[row])]
-        places = _place_image(table, row, folder)
-        cells = [*places, "|".join(names), table.splits[row] or "", sha256[row]]
-        cells += [table.patients[row] or ""] * has_patients
-        writer.writerow([*cells, *[values[row] for values in extra.values()]])
-    return stream.getvalue().encode()
-
-
-def write_split(path: Path, table: ImageTable, sha256: Sequence[str]) -> None:
-    """Write what `format_split` gives.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    write_atomically(path, format_split(table, sha256, path.parent))
 
 
 def _check_settings(val_fraction: float, test_fraction: float, seed: int) -> None:
@@ -290,27 +218,3 @@ def _check_filled(table: ImageTable, *, are_made: bool) -> None:
                 "no copy of another, in training and in validation each: add some, or remove "
                 "the class."
             )
-
-
-def _place_image(table: ImageTable, row: int, folder: Path) -> list[str]:
-    """Where a row's image lies as seen from another folder, or each of its series."""
-    source, location = table.source, table.locations[row]
-    if not isinstance(source, SeriesSource):
-        return [_place_location(source, location, folder)]
-    places = location.split(SEPARATOR)
-    return [place and _place_location(source.source, place, folder) for place in places]
-
-
-def _place_location(source: ImageSource, location: str, folder: Path) -> str:
-    if isinstance(source, ArraySource):
-        if isinstance(source.content, bytes):
-            return location
-        return f"{_relate(source.content.absolute(), folder)}#{location}"
-    if isinstance(source, (FolderSource, MixedSource)):
-        return _relate((source.root / location).absolute(), folder)
-    return location
-
-
-def _relate(path: Path, folder: Path) -> str:
-    base = folder.absolute()
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlora.data.split import write_split
+from medlora.data.split_file import write_split
 from medlora.data.table import read_table
 
 COUNTS = {"train": 120, "val": 48, "test": 96}

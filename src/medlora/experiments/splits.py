@@ -8,7 +8,8 @@ from pathlib import Path
 
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.split import check_stated_splits, write_split
+from medlora.data.split import check_stated_splits
+from medlora.data.split_file import write_split
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import SettingsError
 from medlora.progress import Progress, silent

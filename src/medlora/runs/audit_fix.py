@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medlora.data.split import SPLITS, format_split
+from medlora.data.split import SPLITS
+from medlora.data.split_file import format_split
 from medlora.errors import DataError, SettingsError
 from medlora.runs.auditing import Audit, read_columns
 from medlora.storage import write_atomically

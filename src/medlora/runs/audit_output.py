@@ -1,7 +1,5 @@
 """The files that an audit leaves: audit.html, audit.json, duplicates.csv, label_errors.csv."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from medlora.runs.audit_display import arrange_audit, describe_issue
 from medlora.runs.auditing import Audit
 from medlora.runs.folder import write_json
 from medlora.runs.preview import describe_classes
-from medlora.storage import write_atomically
+from medlora.storage import format_csv, write_atomically
 
 FORMAT: Final = 1
 
@@ -189,9 +187,5 @@ def _answer(value: bool) -> str:
 
 
 def _format_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
     # A file name that is not UTF-8 arrives with lone surrogates.
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    return format_csv([head, *rows]).encode("utf-8", "surrogateescape")

@@ -213,7 +213,8 @@ def write_json(path: Path, values: Any) -> None:
         ValueError: A number is not finite.
     """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
+    # The path of the data may not be UTF-8; what stands for its bytes is as good in JSON.
+    write_atomically(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -1,6 +1,6 @@
 """What a task file's card refuses, found before anything is decoded or trained."""
 
-from medlora.data.split import check_locations
+from medlora.data.split_file import check_paths
 from medlora.data.table import ImageTable
 from medlora.errors import DataError, SettingsError, TaskFileError
 from medlora.task.card import read_classes, read_note
@@ -47,7 +47,7 @@ def check_table(table: ImageTable) -> None:
             f"The name '{_spell(table.name)}' is not encoded as UTF-8, so that it cannot stand in "
             "the tables of a run. Rename the file or folder."
         )
-    check_locations(table)
+    check_paths(table)
 
 
 def _spell(text: str) -> str:

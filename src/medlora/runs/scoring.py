@@ -1,7 +1,5 @@
 """Answers on labelled images become scores, warnings, a table and the mistakes worth seeing."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from medlora.evaluate.operating import OperatingPoint, measure_point
 from medlora.evaluate.score import score
 from medlora.report.content import Mistake, thumbnail
 from medlora.runs.trust import TrustScores
+from medlora.storage import format_csv
 from medlora.train.sentinels import find_constant_answer
 
 N_MISTAKES = 12
@@ -156,13 +155,11 @@ def format_predictions(
         novelty: (row,) how unlike the training images each image is, for a last column; None
             for no such column.
     """
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
     probabilities = [f"p_{name}" for name in table.classes]
     last = [] if novelty is None else ["novelty"]
-    writer.writerow(["path", part, "label", "decision", *probabilities, *last])
+    rows = [["path", part, "label", "decision", *probabilities, *last]]
     for place, row in enumerate(scores.rows):
-        writer.writerow(
+        rows.append(
             [
                 table.locations[row],
                 table.splits[row] or "",
@@ -172,7 +169,8 @@ def format_predictions(
                 *([] if novelty is None else [f"{novelty[place]:.3f}"]),
             ]
         )
-    return stream.getvalue().encode()
+    # As medlora predict spells a file name that is not UTF-8.
+    return format_csv(rows).encode("utf-8", "backslashreplace")
 
 
 def pick_mistakes(

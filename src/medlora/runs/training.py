@@ -8,7 +8,7 @@ from typing import Literal
 from lightning_fabric import Fabric
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.data.split import write_split
+from medlora.data.split_file import write_split
 from medlora.progress import Progress, silent
 from medlora.runs.components import fit_components
 from medlora.runs.demands import check_demands

@@ -1,7 +1,7 @@
 """No patient and no identical file in two splits, every class in each, and always the same."""
 
 import hashlib
-import re
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlora.data.partition import partition_groups
-from medlora.data.series import SeriesSource
 from medlora.data.source import FolderSource
 from medlora.data.split import (
     SPLITS,
-    check_locations,
-    format_split,
     group_rows,
     list_missing_classes,
     seen_in_training,
     split_table,
-    write_split,
 )
+from medlora.data.split_file import check_paths, format_split, write_split
 from medlora.data.table import ImageTable, read_table
 from medlora.errors import DataError, PatientLeakError, SettingsError
 
@@ -292,31 +289,6 @@ def test_a_stated_split_without_a_class_is_refused() -> None:
             split_table(replace(table, multi_label=multi_label), distinct(table), seed=0)
 
 
-@pytest.mark.parametrize(
-    "name", ["a\\b.png", "a\rb.png", "a\nb.png", " a.png", "a.png ", "a\udcff.png"], ids=ascii
-)
-def test_names_that_no_manifest_can_hold_are_refused(name: str) -> None:
-    table = make_table([0, 1, 0])
-    check_locations(table)
-    odd = replace(table, locations=(*table.locations[:-1], name))
-    with pytest.raises(DataError, match=rf"some has the name {re.escape(ascii(name))}, which no"):
-        check_locations(odd)
-    for root in (Path("/data/ä ö"), Path("/data\\x")):
-        inside = replace(table, source=FolderSource(root))
-        if "\\" in str(root):
-            with pytest.raises(DataError, match="Rename it"):
-                check_locations(inside)
-        else:
-            check_locations(inside)
-
-
-def test_names_of_series_are_checked_one_by_one() -> None:
-    source = SeriesSource(FolderSource(Path()), ("t1", "t2"))
-    table = replace(make_table([0, 1]), source=source, locations=("a|b", "c| d"))
-    with pytest.raises(DataError, match="some has the name ' d'"):
-        check_locations(table)
-
-
 def test_some_splits_stated_and_some_not_is_refused() -> None:
     table = make_table([0, 1, 0], splits=["train", None, "val"])
     with pytest.raises(DataError, match="1 of the 3 images of some have no split"):
@@ -386,6 +358,34 @@ def test_a_written_split_reads_as_the_same_table(tmp_path: Path, where: str) -> 
     text = path.read_text()
     assert text.startswith("path,label,split,sha256\n")
     assert (str(tmp_path) in text) == (where == "run")
+
+
+def test_odd_names_are_written_so_that_they_are_read_again(tmp_path: Path) -> None:
+    names = ["a\rb.png", "a\nb.png", 'a "b", c;.png', " a.png", "ä|#.png", "\ta.png"]
+    for number, name in enumerate(names):
+        for label in ("a", "b\rc"):
+            (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / label / name).write_bytes(label.encode() + b"%d" % number)
+    table = read_table(tmp_path / "data")
+    check_paths(table)
+    write_split(tmp_path / "split.csv", table, hash_images(table))
+    assert_same_table(read_table(tmp_path / "split.csv"), table)
+
+
+@pytest.mark.parametrize("name", [b"a\\b.png", b"r\xf6ntgen.png", b"IM1 ", b"IM1\n"])
+def test_names_that_no_table_can_list_are_refused(tmp_path: Path, name: bytes) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").touch()
+    (tmp_path / "a" / os.fsdecode(name)).write_bytes(bytes(128) + b"DICM")
+    table = read_table(tmp_path)
+    rule = r"^1 file\(s\) of .* '.*' is one. Rename them.$"
+    with pytest.raises(DataError, match=rule) as caught:
+        check_paths(table)
+    str(caught.value).encode()
+    with pytest.raises(DataError, match=rule):
+        write_split(tmp_path / "split.csv", table, [""] * table.n_images)
+    assert not (tmp_path / "split.csv").exists()
 
 
 def test_a_written_split_holds_labels_and_patients(tmp_path: Path) -> None:

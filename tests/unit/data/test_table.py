@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medlora.data.source import FolderSource
-from medlora.data.split import write_split
+from medlora.data.split_file import write_split
 from medlora.data.table import ImageTable, list_images, read_table
 from medlora.errors import DataError, UnreadableImageError
 

@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,13 @@ def test_predictions_are_a_table_that_can_be_read() -> None:
     found = np.array([[float(row["p_a"]), float(row["p_b"])] for row in rows])
     np.testing.assert_allclose(found, PROBABILITIES)
     assert {row["split"] for row in rows} == {"test"}
+
+
+def test_predictions_of_odd_file_names_can_be_read() -> None:
+    table = replace(TABLE, locations=("a\rb", "r\udcf6", "c,d", "e", "f"))
+    text = format_predictions(table, score_all()).decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["path"] for row in rows] == ["a\rb", "r\\udcf6", "c,d", "e", "f"]
 
 
 def test_mistakes_come_worst_first_with_their_own_picture() -> None:
