@@ -1,6 +1,7 @@
 """What a folder, manifest or array file says about its images, before anything is checked."""
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,9 +57,10 @@ def is_image_file(path: Path) -> bool:
         return True
     if suffix and not suffix[1:].isdigit():
         return False
-    if path.exists() and not path.is_file():
-        return False  # A pipe, which would be waited for without end.
     try:
+        # Opening a pipe may wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
         with path.open("rb") as stream:
             return has_preamble(stream.read(132))
     except OSError:

@@ -1,13 +1,14 @@
 """A table file that lists labelled images."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlora.data.listing import SPLIT_OF_WORD, Listing, expand_frames
-from medlora.data.rows import Row, check_unique, read_rows, spell_column
-from medlora.data.series import SeriesSource
-from medlora.data.source import ArraySource, FolderSource, ImageSource
+from medlora.data.rows import Row, read_rows, spell_column
+from medlora.data.series import SEPARATOR, SeriesSource
+from medlora.data.source import ArraySource, FolderSource, ImageSource, split_frame
 from medlora.errors import DataError
 
 
@@ -65,22 +66,17 @@ def read_manifest(
     _check_columns(columns, list(rows[0].values), path)
     source = open_source(rows, path.parent, channels)
     locations: list[str] = []
-    places: list[tuple[str, str]] = []
     labels: list[tuple[str, ...]] = []
     splits: list[str | None] = []
     patients: list[str | None] = []
     kept: dict[str, list[str]] = {name: [] for name in columns}
-    for row in rows:
-        location = row.values["path"]
-        frames = [location] if channels else expand_frames(location, source)
+    for row, frames in expand_rows(rows, source, path, channels):
         locations += frames
-        places += [(frame, row.place) for frame in frames]
         labels += [_read_labels(row, label_column, path)] * len(frames)
         splits += [_read_split(row, path)] * len(frames)
         patients += [row.values.get(group_column) or None] * len(frames)
         for name, values in kept.items():
             values += [row.values[name]] * len(frames)
-    check_unique(places, path)
     return Listing(
         locations=tuple(locations),
         labels=tuple(labels),
@@ -104,6 +100,58 @@ def open_source(rows: Sequence[Row], folder: Path, channels: Sequence[str] = ())
         return SeriesSource(MixedSource(folder), tuple(channels))
     is_mixed = any(_split_array(row.values["path"])[1] for row in rows)
     return MixedSource(folder) if is_mixed else FolderSource(folder)
+
+
+def expand_rows(
+    rows: Sequence[Row], source: ImageSource, path: Path, channels: Sequence[str] = ()
+) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    """The lines of a table file, each with the locations of its images, frame by frame.
+
+    Args:
+        rows: Its lines.
+        source: Where the images lie.
+        path: The file.
+        channels: Columns of the series of a case, which is one image.
+
+    Raises:
+        DataError: An image is listed twice, however its path is spelt; both lines are named.
+    """
+    first: dict[Hashable, tuple[str, str]] = {}
+    real: dict[str, str] = {}
+    for row in rows:
+        location = row.values["path"]
+        images = (location,) if channels else expand_frames(location, source)
+        for image in images:
+            places = image.split(SEPARATOR) if channels else [image]
+            key = tuple(place and _identify(place, path.parent, real) for place in places)
+            other, place = first.setdefault(key, (location, row.place))
+            if place != row.place:
+                twice = f"{location} twice" if other == location else f"{other} again as {location}"
+                raise DataError(f"{path} lists {twice} ({place} and {row.place}). Remove one.")
+        yield row, images
+
+
+def _identify(location: str, folder: Path, real: dict[str, str]) -> Hashable:
+    """What all spellings of an image's location have in common.
+
+    Args:
+        location: A file, with a frame or not, or an image of an array file.
+        folder: What it is relative to.
+        real: Folders whose links were followed before, and where they led; added to.
+    """
+    path, inner = _split_array(location)
+    path, frame = (path, None) if inner else split_frame(path)
+    parent, name = os.path.split(os.path.join(folder, path))
+    try:
+        if parent not in real:
+            real[parent] = os.path.realpath(parent)
+        file = os.path.join(real[parent], name)
+        if name == ".." or os.path.islink(file):
+            file = os.path.realpath(file)
+    except ValueError:
+        # No file has such a name, as its reader is going to say.
+        file = path
+    return file, inner or frame or 0
 
 
 def _split_array(location: str) -> tuple[str, str]:

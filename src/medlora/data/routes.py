@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medlora.data.listing import expand_frames
-from medlora.data.manifest import open_source
-from medlora.data.rows import Row, check_unique, read_rows
+from medlora.data.manifest import expand_rows, open_source
+from medlora.data.rows import Row, read_rows
 from medlora.data.source import FolderSource, ImageSource, split_frame
 from medlora.errors import DataError
 
@@ -82,13 +81,9 @@ def read_routes(path: Path) -> Routes:
     source = open_source(rows, path.parent)
     locations: list[str] = []
     tasks: list[tuple[str, ...]] = []
-    places: list[tuple[str, str]] = []
-    for row in rows:
-        frames = expand_frames(row.values["path"], source)
+    for row, frames in expand_rows(rows, source, path):
         locations += frames
         tasks += [_read_names(row, columns[0], path)] * len(frames)
-        places += [(frame, row.place) for frame in frames]
-    check_unique(places, path)
     return Routes(source, tuple(locations), tuple(tasks))
 
 

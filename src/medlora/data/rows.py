@@ -3,12 +3,11 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from medlora.data.series import SEPARATOR, join_places
+from medlora.data.series import join_places
 from medlora.errors import DataError
 
 _KNOWN_COLUMNS: Final = frozenset({"path", "label", "labels", "patient", "split", "task", "tasks"})
@@ -60,27 +59,6 @@ def spell_column(name: str) -> str:
 def is_missing(value: str) -> bool:
     """Whether a text is what is left of a value that was missing."""
     return value.strip().lower() in _MISSING
-
-
-def check_unique(places: Sequence[tuple[str, str]], path: Path) -> None:
-    """Refuse a table that lists an image twice, be it by two spellings of its path.
-
-    Args:
-        places: Each image's location, and where in the table it stands.
-        path: The table's file, to whose folder locations are relative.
-
-    Raises:
-        DataError: It does; both lines are named.
-    """
-    first: dict[tuple[str, ...], str] = {}
-    for location, place in places:
-        parts = location.split(SEPARATOR)
-        key = tuple(part and os.path.normpath(os.path.join(path.parent, part)) for part in parts)
-        if key in first:
-            raise DataError(
-                f"{path} lists {location} twice ({first[key]} and {place}). Remove one."
-            )
-        first[key] = place
 
 
 def _read_csv(path: Path, channels: tuple[str, ...]) -> Iterator[Row]:

@@ -49,6 +49,13 @@ def split_frame(location: str) -> tuple[str, int | None]:
     return location[: match.start()], int(match.group(1))
 
 
+def _check_regular(path: Path, location: str) -> None:
+    """Refuse what may never end, or never begin: pipes, sockets and devices."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UnreadableImageError(location, "it is no regular file")
+
+
 @dataclass(frozen=True)
 class FolderSource:
     """Files below one folder.
@@ -66,13 +73,9 @@ class FolderSource:
             UnreadableImageError: The file is missing, a folder, a pipe, empty, or may not be read.
         """
         path, _ = split_frame(location)
-        place = self.root / path
         try:
-            # A pipe would be waited for without end.
-            mode = place.stat().st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise UnreadableImageError(location, "it is a pipe or device, and no file")
-            content = place.read_bytes()
+            _check_regular(self.root / path, location)
+            content = (self.root / path).read_bytes()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UnreadableImageError(location, f"cannot be opened ({reason})") from error
@@ -128,8 +131,12 @@ class ArraySource:
     def _load(self, name: str, location: str) -> npt.NDArray[Any]:
         stream = io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
         try:
+            if isinstance(self.content, Path):
+                _check_regular(self.content, location)
             with np.load(stream, allow_pickle=False) as archive:
                 images: npt.NDArray[Any] = archive[name]
+        except UnreadableImageError:
+            raise
         except KeyError as error:
             raise UnreadableImageError(location, f"the file holds no array {name}") from error
         # A damaged archive raises nearly anything: BadZipFile, zlib.error, ValueError, EOFError.

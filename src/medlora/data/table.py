@@ -193,7 +193,7 @@ def _read_listing(
         )
     if path.is_dir():
         return read_folder(path)
-    if suffix == ".npz":
+    if suffix == ".npz" and path.is_file():
         return read_arrays(path)
     raise DataError(
         f"{path} is no labelled data. Give a folder of class folders, a .csv or .parquet "

@@ -217,7 +217,10 @@ def test_missing_values_in_words_are_missing(tmp_path: Path) -> None:
         ("path,label\n1.png,a\n2.png\n", "line 3, has 1 cells where its header has 2"),
         ("path,label\n1.png,a,b\n", "line 2, has 3 cells where its header has 2"),
         ("path,label\n1.png,a\n2.png,b\n1.png,a\n", r"lists 1.png twice \(line 2 and line 4\)"),
-        ("path,label\n1.png,a\n./x/../1.png,b\n", r"lists ./x/../1.png twice \(line 2 and line 3"),
+        (
+            "path,label\n1.png,a\n./x/../1.png,b\n",
+            r"1.png again as ./x/../1.png \(line 2 and",
+        ),
         ("path,label,split\n1.png,a,dev\n", "line 2, has the split 'dev'. It must be one of train"),
         ('path,label\n"1.png,a\n', "is not valid CSV"),
         ("path,label\n1.png,a\n2.png,a\n", "one class only, 'a'"),
@@ -229,28 +232,60 @@ def test_manifests_that_make_no_table_are_refused(tmp_path: Path, text: str, rul
         read_table(write_manifest(tmp_path, text))
 
 
-def test_an_image_by_its_whole_path_and_by_part_of_it_is_one(tmp_path: Path) -> None:
-    path = write_manifest(tmp_path, f"path,label\n1.png,a\n{tmp_path}/1.png,b\n")
-    with pytest.raises(DataError, match=r"1.png twice \(line 2 and line 3\)"):
-        read_table(path)
-
-
-def test_a_file_and_one_of_its_frames_are_not_both_images(tmp_path: Path) -> None:
-    write_multi_frame(tmp_path / "loop.dcm", 3)
-    text = "path,label\nloop.dcm,x\nloop.dcm#frame=1,y\n"
-    with pytest.raises(DataError, match=r"loop.dcm#frame=1 twice \(line 2 and line 3\)"):
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        ("./a/1.png", "a/1.png again as ./a/1.png"),
+        ("b/../a/1.png", "again as b/../a/1.png"),
+        ("{folder}/a/1.png", "again as /"),
+        ("a/link.png", "again as a/link.png"),
+        ("linked/1.png", "again as linked/1.png"),
+        ("a/1.png#frame=0", "again as a/1.png#frame=0"),
+    ],
+)
+def test_an_image_is_listed_once_however_it_is_spelt(
+    tmp_path: Path, other: str, shown: str
+) -> None:
+    write_images(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "link.png").symlink_to("1.png")
+    (tmp_path / "linked").symlink_to("a")
+    text = f"path,label\na/1.png,x\nb/2.png,y\n{other.format(folder=tmp_path)},x\n"
+    with pytest.raises(DataError, match=re.escape(shown) + r".*\(line 2 and line 4\). Remove one"):
         read_table(write_manifest(tmp_path, text))
 
 
-def test_pipes_are_no_images(tmp_path: Path) -> None:
-    for name in ("a/1.png", "b/1.png"):
-        write_images(tmp_path, name)
+def test_what_only_looks_alike_may_be_listed(tmp_path: Path) -> None:
+    write_images(tmp_path, "a/1.png", "b/1.png", "a/..1.png")
+    paths = ["a/1.png", "b/1.png", "a/..1.png", "a/1.png#frame=1", "no\0file", "missing.png"]
+    paths += ["x.npz#train/1", "x.npz#test/1"]
+    text = "path,label\n" + "".join(f"{path},{len(path) % 2}\n" for path in paths)
+    assert read_table(write_manifest(tmp_path, text)).locations == tuple(paths)
+
+
+def test_series_of_two_cases_may_share_a_file(tmp_path: Path) -> None:
+    text = "one,two,label\n1.png,2.png,a\n1.png,,b\n1.png,3.png,b\n"
+    path = write_manifest(tmp_path, text)
+    assert read_table(path, channels=("one", "two")).n_images == 3
+    write_manifest(tmp_path, text + "./1.png,3.png,a\n")
+    with pytest.raises(DataError, match=r"lists 1.png\|3.png again as ./1.png\|3.png"):
+        read_table(path, channels=("one", "two"))
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    write_images(tmp_path, "a/1.png", "b/2.png")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
     os.mkfifo(tmp_path / "a" / "pipe")
-    os.mkfifo(tmp_path / "a" / "2.png")
+    os.mkfifo(tmp_path / "pipe.npz")
     table = read_table(tmp_path)
-    assert table.locations == ("a/1.png", "a/2.png", "b/1.png")
-    with pytest.raises(UnreadableImageError, match=r"2.png.*it is a pipe or device"):
-        table.source.read_bytes("a/2.png")
+    assert table.locations == ("a/1.png", "a/pipe.png", "b/2.png")
+    with pytest.raises(UnreadableImageError, match=r"pipe\.png: it is no regular file"):
+        table.source.read_bytes("a/pipe.png")
+    with pytest.raises(DataError, match="is no labelled data"):
+        read_table(tmp_path / "pipe.npz")
+    text = "path,label\npipe.npz#train/0,a\na/1.png,b\n"
+    table = read_table(write_manifest(tmp_path, text))
+    with pytest.raises(UnreadableImageError, match="train/0: it is no regular file"):
+        table.source.read_bytes("pipe.npz#train/0")
 
 
 def test_manifest_refusals_that_are_not_of_its_text(tmp_path: Path) -> None:
@@ -555,6 +590,9 @@ def test_frames_of_dicom_files_are_images_of_their_own(tmp_path: Path) -> None:
     table = read_table(write_manifest(tmp_path, text))
     assert table.locations == (*frames, "b/still.dcm#frame=0")
     assert table.patients == ("p", "p", "p", "q")
+    write_manifest(tmp_path, text + "a/loop.dcm#frame=2,x,p\n")
+    with pytest.raises(DataError, match=r"lists a/loop\.dcm again as a/loop\.dcm#frame=2"):
+        read_table(tmp_path / "images.csv")
     _, locations = list_images([tmp_path / "a"])
     assert [location.rpartition("/")[2] for location in locations] == [
         f"loop.dcm#frame={frame}" for frame in range(3)
