@@ -242,6 +242,52 @@ def test_the_commands(patients, tmp_path, monkeypatch, own_cache, capsys) -> Non
     assert "--refit trains on all folds together" in capsys.readouterr().err
 
 
+def test_an_ensemble_is_shown_and_not_taken_for_a_task_file(
+    folded, tmp_path, monkeypatch, own_cache, capsys
+) -> None:
+    ensemble = folded / "ensemble.json"
+    assert run_command(monkeypatch, "show", ensemble, "--check", "--weights", "random") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "fold-2/task.safetensors: tiny-fold-2 (lora, val auroc" in shown
+    assert "n_images: train 24" in shown
+    assert "self-check passed" in shown
+    assert run_command(monkeypatch, "show", ensemble, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [member["file"] for member in record["members"]] == [
+        f"fold-{number}/task.safetensors" for number in range(3)
+    ]
+    assert record["classes"] == ["dark", "light"]
+    one = folded / "refit" / "task.safetensors"
+    for given in (
+        ("tasks", "export", ensemble, tmp_path / "adapter"),
+        ("tasks", "merge", ensemble, "--out", tmp_path / "model.safetensors"),
+        ("tasks", "diff", ensemble, one),
+        ("tasks", "rename", ensemble, "other"),
+    ):
+        assert run_command(monkeypatch, *given) == 2
+        told = capsys.readouterr().err
+        assert "error: ensemble.json is JSON, and no task file." in told
+        assert "give refit/task.safetensors beside it" in told
+    assert not list(tmp_path.glob("[am]*"))
+
+
+def test_a_refit_without_test_images_has_no_report(
+    images, tmp_path, monkeypatch, own_cache, capsys
+) -> None:
+    folder = tmp_path / "run"
+    cross_validate(images, folder, n_folds=2, epochs=1, test_fraction=0.0)
+    assert run_command(monkeypatch, "report", folder / "refit") == 2
+    told = capsys.readouterr().err
+    assert "was trained on all images, and none was kept for testing" in told
+    assert f"medlora report {folder}\n" in told
+    assert run_command(monkeypatch, "report", folder) == 0
+    assert run_command(monkeypatch, "report", folder / "ensemble.json") == 2
+    assert f"Name the folder of a finished run: {folder}\n" in capsys.readouterr().err
+    for other in (folder, folder / "refit"):
+        assert run_command(monkeypatch, "compare", other, folder / "fold-0") == 2
+        assert "holds no finished run with answers to compare" in capsys.readouterr().err
+
+
 def test_what_does_not_go_together(images, tmp_path) -> None:
     with pytest.raises(SettingsError, match="--folds does not go with --shuffle-labels"):
         cross_validate(images, tmp_path / "run", shuffle_labels=True)

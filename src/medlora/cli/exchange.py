@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.options import TaskArgument, WeightsOption
+from medlora.cli.options import OneTaskArgument, WeightsOption
 from medlora.cli.terminal import warn
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def export_task(
-    task: TaskArgument,
+    task: OneTaskArgument,
     folder: Annotated[Path, typer.Argument(help="Where PEFT's files go; made if need be.")],
     weights: WeightsOption = None,
 ) -> None:
@@ -90,7 +90,7 @@ def import_task(
 
 
 def merge_task(
-    task: TaskArgument,
+    task: OneTaskArgument,
     out: Annotated[
         Path | None, typer.Option(help="Checkpoint to write, .safetensors, for timm.")
     ] = None,

@@ -14,6 +14,7 @@ _DATA_HELP = "Class folders, a .csv or .parquet manifest, or a MedMNIST .npz."
 DataArgument = Annotated[Path, typer.Argument(help=_DATA_HELP)]
 OptionalDataArgument = Annotated[Path | None, typer.Argument(help=_DATA_HELP)]
 TaskArgument = Annotated[Path, typer.Argument(help="Task file, or the ensemble.json of several.")]
+OneTaskArgument = Annotated[Path, typer.Argument(help="Task file.")]
 NameOption = Annotated[str | None, typer.Option(help="Name of the task; else the data's.")]
 NoteOption = Annotated[str, typer.Option(help="Intended use and limits, for the card.")]
 WeightsOption = Annotated[

@@ -1,6 +1,7 @@
 """`medlora show`: what a task file says of itself."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +10,11 @@ from medlora.cli.options import TaskArgument, WeightsOption
 from medlora.cli.terminal import open_console
 
 if TYPE_CHECKING:
+    from medlora.task.card import TaskCard
     from medlora.task.novelty import NoveltySettings
+
+# What is true of all members of an ensemble and of their mean.
+_SHARED = ("classes", "multi_label", "backbone", "preprocessing", "thresholds", "data", "note")
 
 
 def show_task(
@@ -20,10 +25,17 @@ def show_task(
     ] = False,
     weights: WeightsOption = None,
 ) -> None:
-    """Show a task file's card: classes, backbone, preprocessing, data, scores, limits."""
+    """Show a task file's card: classes, backbone, preprocessing, data, scores, limits.
+
+    Of an ensemble: its members, and what they share.
+    """
+    from medlora.task.ensemble import SUFFIX
     from medlora.task.file import load_task
     from medlora.task.layout import count_values
 
+    if task.suffix == SUFFIX:
+        _show_ensemble(task, as_json=as_json, weights=weights, check=check)
+        return
     loaded = load_task(task)
     card = loaded.card.to_dict()
     if as_json:
@@ -41,8 +53,42 @@ def show_task(
         from medlora.task.opening import run_self_check
 
         backbone = find_backbone(loaded, weights)
-        difference = run_self_check(loaded, backbone, place=str(task))
-        typer.echo(f"self-check passed: no probability differs by more than {difference:.2g}")
+        _tell_check(run_self_check(loaded, backbone, place=str(task)))
+
+
+def _show_ensemble(path: Path, *, as_json: bool, check: bool, weights: str | None) -> None:
+    from medlora.runs.opened import open_task
+    from medlora.task.ensemble import find_members, join_cards, read_ensemble
+    from medlora.task.file import load_task
+
+    ensemble = read_ensemble(path)
+    cards = [load_task(file).card for file in find_members(path, ensemble)]
+    joint = join_cards(ensemble, cards, str(path)).to_dict()
+    shared = {name: joint[name] for name in _SHARED}
+    if as_json:
+        record = ensemble.to_dict() | shared
+        typer.echo(json.dumps(record, indent=1, ensure_ascii=False))
+    else:
+        members = {
+            member.file: _tell_score(card)
+            for member, card in zip(ensemble.members, cards, strict=True)
+        }
+        answers = "mean of the members' probabilities; each member is a task file of its own"
+        _print_card({"name": ensemble.name, "members": members, "answers": answers, **shared})
+    if check:
+        _tell_check(open_task(path, weights=weights).difference)
+
+
+def _tell_score(card: "TaskCard") -> str:
+    from medlora.task.headline import find_headline
+
+    score = find_headline(card)
+    told = f", {score.split} {score.measure} {score.value:.3f}" if score else ""
+    return f"{card.name} ({card.method}{told})"
+
+
+def _tell_check(difference: float) -> None:
+    typer.echo(f"self-check passed: no probability differs by more than {difference:.2g}")
 
 
 def _print_card(card: dict[str, Any]) -> None:
@@ -51,7 +97,7 @@ def _print_card(card: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")
-    adapter = card["adapter"]
+    adapter = card.get("adapter")
     if adapter:
         layers = list(adapter["layers"])
         parts = ", ".join(adapter["layers"][layers[0]]) or "whole layers"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medlora.cli.options import JsonFlag, TaskArgument
+from medlora.cli.options import JsonFlag, OneTaskArgument
 from medlora.cli.terminal import open_console
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ ANSWERS = "self_check.expected"
 
 
 def compare_task_files(
-    first: TaskArgument,
+    first: OneTaskArgument,
     second: Annotated[Path, typer.Argument(help="Another task file.")],
     as_json: JsonFlag = False,
 ) -> None:

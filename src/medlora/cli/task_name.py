@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from medlora.cli.options import TaskArgument
+from medlora.cli.options import OneTaskArgument
 
 
 def rename_task(
-    task: TaskArgument,
+    task: OneTaskArgument,
     new_name: Annotated[str, typer.Argument(help="The new name: one line, 200 characters.")],
     out: Annotated[
         Path | None, typer.Option(help="Write a new file here, and leave the task file as it is.")

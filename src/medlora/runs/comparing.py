@@ -11,7 +11,7 @@ import numpy as np
 from medlora.compare.comparison import Comparison, compare_methods
 from medlora.compare.paired import MethodAnswers
 from medlora.data.rows import Row, read_rows
-from medlora.errors import DataError
+from medlora.errors import DataError, SettingsError
 from medlora.evaluate.inputs import Bools, Floats, Integers
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.resampling import number_groups
@@ -55,11 +55,17 @@ def read_run(path: Path) -> RunAnswers:
     """The answers of a finished run, from `run.json`, `split.csv`, `predictions.csv` and its task.
 
     Raises:
-        SettingsError: The folder holds no run.
-        StorageError: The run is not finished: its task file is missing.
+        SettingsError: The folder holds no run, or none that is finished.
+        StorageError: Its task file is missing.
         DataError: Its tables are not those of one run.
     """
     folder = RunFolder(path)
+    if not folder.predictions.is_file():
+        raise SettingsError(
+            f"{path} holds no finished run with answers to compare: it has no "
+            f"{folder.predictions.name}. Name the folder of a finished run; of a cross-validation "
+            "its refit, where test images were kept, or a fold."
+        )
     plan = RunPlan.from_dict(folder.read_record()["plan"])
     card = read_heading(folder.task).card
     predicted = read_rows(folder.predictions)

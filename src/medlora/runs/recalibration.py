@@ -132,7 +132,8 @@ def recalibrate_task(
     """
     if path.suffix == SUFFIX:
         raise SettingsError(
-            f"{path} is an ensemble, which is made of task files. Calibrate a single task file."
+            f"{path} is an ensemble, which is made of task files. Calibrate one task file, such "
+            "as refit/task.safetensors of the same cross-validation."
         )
     opened = open_task(path, weights=weights, device=device, precision=precision)
     task = load_task(path)

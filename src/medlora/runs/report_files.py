@@ -112,10 +112,7 @@ def read_report(folder: Path) -> ReportContent:
         if (folder / name).is_file():
             break
     else:
-        raise SettingsError(
-            f"{folder} holds no finished run: it has no table of answers. Name a folder that "
-            "medlora train has finished, or go on with it: medlora train --resume."
-        )
+        raise SettingsError(_tell_missing(folder))
     if (folder / CONTENT_NAME).is_file():
         record = _read_json(folder / CONTENT_NAME)
         classes = record.get("classes", []) if isinstance(record, dict) else []
@@ -128,6 +125,25 @@ def read_report(folder: Path) -> ReportContent:
             "Name the folder of one of its folds."
         )
     return _gather_content(folder)
+
+
+def _tell_missing(folder: Path) -> str:
+    """Why a folder has no answers to report, and what to do."""
+    if folder.is_file():
+        return f"{folder} is a file, and no run. Name the folder of a finished run: {folder.parent}"
+    is_refit = (folder / "run.json").is_file() and "refit" in _read_json(folder / "run.json")
+    if is_refit and (folder / "task.safetensors").is_file():
+        splits = {row.get("split") for row in _read_table(folder / "split.csv")}
+        if "test" not in splits:
+            return (
+                f"{folder} was trained on all images, and none was kept for testing: there is no "
+                "answer to report. The scores of its cross-validation are in the folder above: "
+                f"medlora report {folder.parent}"
+            )
+    return (
+        f"{folder} holds no finished run: it has no table of answers. Name a folder that medlora "
+        "train has finished, or go on with it: medlora train --resume."
+    )
 
 
 def _gather_content(folder: Path) -> ReportContent:

@@ -138,6 +138,12 @@ def read_header(content: bytes, place: str) -> tuple[dict[str, object], int]:
             f"{place} has {len(content)} bytes, too few for a task file. It is truncated or "
             "is not a task file; copy it again from where it was saved."
         )
+    if n_header > MAX_HEADER_BYTES and content.lstrip().startswith(b"{"):
+        raise TaskFileError(
+            f"{place} is JSON, and no task file. The ensemble.json of a cross-validation names "
+            "task files: where one is needed, give refit/task.safetensors beside it, which "
+            "train --folds 5 --refit writes, or one of those that it names (medlora show)."
+        )
     if n_header > MAX_HEADER_BYTES:
         raise TaskFileError(
             f"{place} states a header of {n_header} bytes; at most {MAX_HEADER_BYTES} are "
