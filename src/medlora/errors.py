@@ -15,6 +15,10 @@ class SettingsError(MedLoRAError):
     """A setting is outside its range, or contradicts another."""
 
 
+class OtherSearchError(SettingsError):
+    """A folder or a database holds another search than the one that is to go on in it."""
+
+
 class DataError(MedLoRAError):
     """A folder, manifest or array file does not describe a usable set of labelled images."""
 

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from medlora.backbones.spec import create_architecture
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import NoCache
-from medlora.errors import SettingsError, UnreadableImagesError
+from medlora.errors import OtherSearchError, SettingsError, UnreadableImagesError
 from medlora.runs.folder import RunPlan
 from medlora.task.file import load_task
 from medlora.train.settings import TrainSettings
@@ -58,7 +60,10 @@ def data(tmp_path_factory):
 
 def search(data, folder, space=GRID, *, sampler="grid", n_trials=4, should_stop=None, **changes):
     searched = read_space(space, "space.yaml")
-    run = RunPlan(str(data), searched.base, "tiny", weights="random", novelty=False)
+    own = {name: changes.pop(name) for name in ("weights", "note") if name in changes}
+    run = RunPlan(
+        str(data), searched.base, "tiny", **({"weights": "random", "novelty": False} | own)
+    )
     plan = TunePlan(run, searched, sampler, n_trials=n_trials, **changes)
     return run_search(
         plan, TuneFolder(folder), cache=NoCache(), should_stop=should_stop or (lambda: False)
@@ -209,6 +214,36 @@ def test_what_the_best_run_asks_for_is_looked_at_before_any_trial(
 def test_another_search_does_not_mix_with_one(data, searched) -> None:
     with pytest.raises(SettingsError, match="holds another search: its sampler differ"):
         search(data, searched, sampler="random")
+
+
+def test_other_weights_or_labels_do_not_go_on_with_a_search(data, tmp_path, monkeypatch) -> None:
+    folder, weights = tmp_path / "run", tmp_path / "weights"
+    weights.mkdir()
+    monkeypatch.setenv("MEDLORA_WEIGHTS", str(weights))
+    for name in ("test_vit", "test_vit2"):
+        save_file(create_architecture(name).state_dict(), weights / f"{name}.safetensors")
+    own = shutil.copytree(data.parent, tmp_path / "data") / "manifest.csv"
+    space = HELD | {"backbone": ["test_vit", "test_vit2"]}
+    search(own, folder, space, weights=None, should_stop=iter([False] * 4 + [True] * 9).__next__)
+    before = (folder / "study.json").read_text()
+    # The first network is looked at before any trial, the second one when its turn comes.
+    for name in ("test_vit", "test_vit2"):
+        path = weights / f"{name}.safetensors"
+        kept = path.read_bytes()
+        save_file(create_architecture(name).state_dict(), path)
+        with pytest.raises(OtherSearchError, match=f"begun on {name}@.* weights now found are @"):
+            search(own, folder, space, weights=None)
+        path.write_bytes(kept)
+    rows = read_answers(own)
+    next(row for row in rows if row["split"] == "train")["label"] = "light"
+    content = own.read_bytes()
+    write_manifest(own, rows)
+    with pytest.raises(OtherSearchError, match=r"its labels.* differ\. Put back what it was"):
+        search(own, folder, space, weights=None)
+    assert (folder / "study.json").read_text() == before
+    own.write_bytes(content)
+    result = search(own, folder, space, weights=None)
+    assert [row.state for row in result.results.trials] == ["complete"] * 2
 
 
 def start_process(data, folder, space):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from medlora.errors import SettingsError
+from medlora.errors import OtherSearchError, SettingsError
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.tune.space import Choice, Range, Space
 
@@ -88,14 +88,27 @@ class TunePlan:
             raise SettingsError(f"The plan of the search is not valid: {error}.") from error
 
     def describe(self) -> dict[str, Any]:
-        """What all processes of a study must have in common, as plain JSON values."""
+        """What all processes of a study must have in common, as plain JSON values.
+
+        What images and weights hold comes to that when they are read.
+        """
         return {
             "space": self.space.to_dict(),
             "sampler": self.sampler,
+            "pruner": self.pruner,
             "n_folds": self.n_folds,
             "seed": self.seed,
             "weights": self.run.weights if self.run.weights == "random" else "pretrained",
+            "group_by": self.run.group_by,
+            "skip_unreadable": self.run.skip_unreadable,
+            "allow_patient_overlap": self.run.allow_patient_overlap,
         }
+
+    def describe_folder(self) -> dict[str, Any]:
+        """What all that is done in one folder must have in common, as plain JSON values."""
+        run = self.run
+        own = {"data": run.data, "name": run.name, "note": run.note}
+        return {**self.describe(), **own, "study": self.study, "storage": self.storage}
 
 
 @dataclass(frozen=True)
@@ -139,30 +152,38 @@ class TuneFolder:
         """`best`: the run with the best trial's settings, tested once."""
         return RunFolder(self.path / "best")
 
-    def write_plan(self, plan: TunePlan) -> None:
-        """Keep the plan, or see that the one that is there is the same search.
+    def check_plan(self, plan: TunePlan) -> None:
+        """See that the folder is free, or that the same search lies there.
 
         Raises:
-            SettingsError: Another search, or something else, lies in the folder.
+            OtherSearchError: It is another search; what differs is named.
+            SettingsError: Something else lies in the folder.
         """
         if self.plan.is_file():
-            kept = self.read_plan()
-            changed = [
-                name
-                for name, value in kept.describe().items()
-                if json.dumps(value) != json.dumps(plan.describe()[name])
-            ]
-            if kept.run.data != plan.run.data:
-                changed.append("data")
+            kept, own = self.read_plan().describe_folder(), plan.describe_folder()
+            changed = [name for name in own if json.dumps(kept[name]) != json.dumps(own[name])]
             if changed:
-                raise SettingsError(
+                raise OtherSearchError(
                     f"{self.path} holds another search: its {', '.join(changed)} differ. Choose "
                     f"another folder with --output, or go on with it: medlora tune --resume "
                     f"{self.path}"
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.exists() and not self.path.is_dir():
+            raise SettingsError(f"{self.path} is a file. Choose a folder with --output.")
+        elif self.path.is_dir() and not all(map(self._is_begun, self.path.iterdir())):
             raise SettingsError(f"{self.path} is not empty. Choose another folder with --output.")
+
+    def write_plan(self, plan: TunePlan) -> None:
+        """Keep the plan of the search that the folder holds from now on.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         write_json(self.plan, plan.to_dict())
+
+    def _is_begun(self, path: Path) -> bool:
+        """Whether a process leaves this that is killed before it has a plan."""
+        return path.name.startswith((self.database.name, f".{self.plan.name}."))
 
     def read_plan(self) -> TunePlan:
         """The plan that was kept.

@@ -10,13 +10,16 @@ from lightning_fabric import Fabric
 from optuna.trial import TrialState
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import DataError, MedLoRAError, SettingsError, StorageError
+from medlora.errors import DataError, MedLoRAError, OtherSearchError, SettingsError, StorageError
 from medlora.progress import Progress, silent
 from medlora.runs.demands import check_demands
+from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData
 from medlora.runs.results import RunResult
 from medlora.runs.training import resume_run, start_run
+from medlora.task.precision import choose_precision
 from medlora.train.loop import never
+from medlora.tune.identity import check_backbone, describe_images, keep_precision
 from medlora.tune.plan import TuneFolder, TunePlan
 from medlora.tune.results import StudyResult, collect_results, write_results
 from medlora.tune.space import Choice
@@ -33,6 +36,9 @@ from medlora.tune.study import (
     take_index,
 )
 from medlora.tune.trial import PrunedTrial, StoppedTrial, Trials
+
+# What is no fault of a trial's settings, and so ends the search.
+_ENDING = (DataError, StorageError, OtherSearchError)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def run_search(
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     if plan.sampler == "grid":
         plan = replace(plan, n_trials=len(plan.space.list_points()))
+    folder.check_plan(plan)
     trials = Trials(
         plan.run,
         plan.n_folds,
@@ -86,9 +93,11 @@ def run_search(
         progress=progress,
         should_stop=should_stop,
     )
-    pool = _prepare_images(plan, trials)
-    folder.write_plan(plan)
-    with open_study(plan, folder, pool.digest) as study:
+    run, pool = _prepare_images(plan, trials)
+    with open_study(plan, folder, describe_images(pool)) as study:
+        check_backbone(study, run.backbone)
+        trials.precision = keep_precision(study, choose_precision("auto", fabric.device))
+        folder.write_plan(plan)
         is_stopped = not _run_trials(plan, study, trials, progress, should_stop)
         results = collect_results(plan, study)
     write_results(folder, plan, results)
@@ -98,14 +107,14 @@ def run_search(
     return TuneResult("stopped" if best.ended == "stopped" else "finished", results, best)
 
 
-def _prepare_images(plan: TunePlan, trials: Trials) -> PreparedData:
-    """The images outside of the test split, on which every trial and the best run can be done.
+def _prepare_images(plan: TunePlan, trials: Trials) -> tuple[OngoingRun, PreparedData]:
+    """A trial's run, and the images outside of the test split, which allow all that is asked for.
 
     Raises:
         MedLoRAError: What the space asks for cannot be met on them.
     """
     settled = [plan.space.settle(probe) for probe in plan.space.list_probes()]
-    _, pool = trials.prepare(settled[0])
+    run, pool = trials.prepare(settled[0])
     # The best run's validation images are those of the pool, be trials scored by folds or not.
     asked = {
         (each.operating_point, each.coverage, each.coverage_by_class, each.method): each
@@ -115,7 +124,7 @@ def _prepare_images(plan: TunePlan, trials: Trials) -> PreparedData:
         check_demands(settings, pool.table)
     # A fold that cannot be held out is found before any training.
     list(trials.split(pool))
-    return pool
+    return run, pool
 
 
 def _run_trials(
@@ -138,10 +147,12 @@ def _run_trials(
             return trial.should_prune()
 
         try:
-            score = trials.score(plan.space.settle(values), report)
+            settings = plan.space.settle(values)
+            check_backbone(study, trials.prepare(settings)[0].backbone)
+            score = trials.score(settings, report)
         except PrunedTrial:
             raise optuna.TrialPruned from None
-        except (DataError, StorageError):
+        except _ENDING:
             raise
         except MedLoRAError as error:
             trial.set_user_attr(ERROR, str(error))
@@ -162,7 +173,7 @@ def _run_trials(
             return False
         except SupersededTrial:
             continue
-        except (DataError, StorageError):
+        except _ENDING:
             raise
         except MedLoRAError:
             # The table says why the trial failed; others may succeed.

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from medlora.errors import SettingsError
+from medlora.tune.identity import check_search
 from medlora.tune.plan import TuneFolder, TunePlan
 from medlora.tune.samplers import INDEX, GridSampler, IndexedSampler
 from medlora.tune.space import Choice, Dimension, Value
@@ -30,7 +31,6 @@ OWNER, ERROR, FOLDS, EPOCHS, SECONDS = (
     "best_epochs",
     "seconds",
 )
-_PLAN = "plan"
 _BEAT_SECONDS = 30
 _SILENCE_SECONDS = 150
 _N_STARTUP = 5
@@ -43,7 +43,9 @@ class SupersededTrial(Exception):  # noqa: N818, it is no fault
 
 
 @contextmanager
-def open_study(plan: TunePlan, folder: TuneFolder, data_sha256: str) -> Iterator[optuna.Study]:
+def open_study(
+    plan: TunePlan, folder: TuneFolder, images: Mapping[str, str]
+) -> Iterator[optuna.Study]:
     """The study, made if it is not there yet, in which this process may take part.
 
     Its connections to the database are closed at the end.
@@ -51,13 +53,16 @@ def open_study(plan: TunePlan, folder: TuneFolder, data_sha256: str) -> Iterator
     Args:
         plan: What is searched.
         folder: Where the database lies if it has no URL.
-        data_sha256: Digest of the images that trials are scored on.
+        images: Digests of what trials are scored on, as `describe_images` gives them.
 
     Raises:
-        SettingsError: The database cannot be opened, or holds another search of that name.
+        SettingsError: The database cannot be opened.
+        OtherSearchError: It holds another search of that name; what differs is named.
     """
     # Alembic tells of every table that it makes.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    if plan.storage is None:
+        folder.path.mkdir(parents=True, exist_ok=True)
     url = plan.storage or f"sqlite:///{folder.database.absolute().as_posix()}"
     sampler: BaseSampler
     if plan.sampler == "grid":
@@ -71,25 +76,11 @@ def open_study(plan: TunePlan, folder: TuneFolder, data_sha256: str) -> Iterator
     )
     storage, study = _connect(url, plan, sampler, pruner)
     try:
-        _check_plan(study, plan, data_sha256)
+        check_search(study, {**plan.describe(), **images})
         yield study
     finally:
         storage.remove_session()
         storage.engine.dispose()
-
-
-def _check_plan(study: optuna.Study, plan: TunePlan, data_sha256: str) -> None:
-    """Note what is searched, or see that it is the same."""
-    own = {**plan.describe(), "data_sha256": data_sha256}
-    kept = study.user_attrs.get(_PLAN)
-    if kept is None:
-        study.set_user_attr(_PLAN, own)
-    elif kept != own:
-        changed = [name for name in own if kept.get(name) != own[name]]
-        raise SettingsError(
-            f"The database holds another search under the name {plan.study!r}: its "
-            f"{', '.join(changed)} differ. Give this one another name with --study."
-        )
 
 
 def _connect(

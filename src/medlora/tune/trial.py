@@ -21,6 +21,7 @@ from medlora.runs.folder import RunFolder, RunPlan
 from medlora.runs.ongoing import OngoingRun, name_backbone
 from medlora.runs.preparing import PreparedData
 from medlora.runs.training import fit_model
+from medlora.task.precision import Chosen
 from medlora.train.checkpoint import CheckpointMemory
 from medlora.train.settings import TrainSettings
 
@@ -68,6 +69,9 @@ class Trials:
         fabric: Device, launched.
         progress: Told while images are decoded.
         should_stop: Asked after every step.
+
+    Attributes:
+        precision: What trials are computed in that leave it open; None to choose for each.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Trials:
         self.fabric = fabric
         self.progress = progress
         self.should_stop = should_stop
+        self.precision: Chosen | None = None
         self._backbones: dict[str, Backbone] = {}
         self._pools: dict[str, PreparedData] = {}
 
@@ -98,7 +103,8 @@ class Trials:
         plan = replace(self.plan, settings=settings)
         name = name_backbone(settings)
         known = self._backbones.get(name)
-        run = OngoingRun(plan, RunFolder(Path()), self.cache, self.fabric, silent, known)
+        precision = self.precision if settings.precision == "auto" else None
+        run = OngoingRun(plan, RunFolder(Path()), self.cache, self.fabric, silent, known, precision)
         _keep(self._backbones, name, run.backbone)
         key = repr(run.preprocessing)
         pool = self._pools.get(key)

@@ -6,12 +6,16 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from medlora.errors import SettingsError
+from medlora.data.cache import NoCache
+from medlora.errors import OtherSearchError, SettingsError
 from medlora.runs.folder import RunPlan
+from medlora.runs.preparing import PreparedData, prepare_data
+from medlora.tune.identity import check_backbone, describe_images, keep_precision
 from medlora.tune.plan import TuneFolder, TunePlan
 from medlora.tune.samplers import INDEX
 from medlora.tune.space import read_space
@@ -27,6 +31,8 @@ from medlora.tune.study import (
     suggest_values,
     take_index,
 )
+from run_samples import write_images
+from training_samples import PREPROCESSING, make_backbone
 
 # Trials are asked for one by one here, which a study with heartbeats does not expect.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -52,9 +58,8 @@ def open_in():
     """Opens studies in folders, and closes them in the end."""
     with ExitStack() as stack:
 
-        def open_one(folder, plan, digest="0" * 64) -> optuna.Study:
-            folder.mkdir(exist_ok=True)
-            return stack.enter_context(open_study(plan, TuneFolder(folder), digest))
+        def open_one(folder, plan, **images) -> optuna.Study:
+            return stack.enter_context(open_study(plan, TuneFolder(folder), images))
 
         yield open_one
 
@@ -158,13 +163,111 @@ def test_a_trial_that_failed_by_its_settings_is_not_done_again(tmp_path, open_in
     assert not take_index(study, 1)
 
 
-def test_another_search_under_the_same_name_is_refused(tmp_path, open_in) -> None:
+@pytest.mark.parametrize(
+    ("changes", "of_run", "differing"),
+    [
+        ({"n_folds": 3}, {}, "n_folds"),
+        ({"pruner": "none", "seed": 1}, {}, "pruner, seed"),
+        ({"space": GRID}, {}, "space"),
+        ({}, {"weights": "random"}, "weights"),
+        ({}, {"group_by": "site"}, "group_by"),
+        ({}, {"skip_unreadable": True}, "skip_unreadable"),
+        ({}, {"allow_patient_overlap": True}, "allow_patient_overlap"),
+    ],
+)
+def test_another_search_is_refused_and_what_differs_named(
+    tmp_path, open_in, changes, of_run, differing
+) -> None:
     plan = make_plan()
     open_in(tmp_path / "study", plan)
-    with pytest.raises(SettingsError, match=r"another search under the name 'study': its n_folds"):
-        open_in(tmp_path / "study", replace(plan, n_folds=3))
-    with pytest.raises(SettingsError, match=r"its data_sha256 differ\. Give this one another name"):
-        open_in(tmp_path / "study", plan, "1" * 64)
+    other = replace(plan, **changes, run=replace(plan.run, **of_run))
+    fault = rf"another search under the name 'study': its {differing} differ\."
+    with pytest.raises(OtherSearchError, match=fault):
+        open_in(tmp_path / "study", other)
+    folder = TuneFolder(tmp_path / "study")
+    folder.check_plan(plan)
+    folder.write_plan(plan)
+    with pytest.raises(OtherSearchError, match=rf"holds another search: its {differing} differ\."):
+        folder.check_plan(other)
+    # More trials, and a command that is typed otherwise, are the same search.
+    folder.check_plan(replace(plan, n_trials=70, run=replace(plan.run, command="medlora")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_run", "differing"),
+    [
+        ({"study": "other"}, {}, "study"),
+        ({"storage": "sqlite:///other.db"}, {}, "storage"),
+        ({}, {"data": "elsewhere"}, "data"),
+        ({}, {"name": "other", "note": "not for use"}, "name, note"),
+    ],
+)
+def test_a_folder_is_that_of_one_task_and_one_study(tmp_path, changes, of_run, differing) -> None:
+    plan = make_plan()
+    folder = TuneFolder(tmp_path)
+    folder.write_plan(plan)
+    with pytest.raises(OtherSearchError, match=rf"holds another search: its {differing} differ\."):
+        folder.check_plan(replace(plan, **changes, run=replace(plan.run, **of_run)))
+
+
+def test_a_folder_is_free_where_nothing_but_a_killed_beginning_is_in_it(tmp_path) -> None:
+    folder = TuneFolder(tmp_path)
+    for name in ("study.db", "study.db-journal", ".study.json.12ab34cd.part"):
+        (tmp_path / name).touch()
+    folder.check_plan(make_plan())
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(SettingsError, match=r"is not empty\. Choose another folder"):
+        folder.check_plan(make_plan())
+    with pytest.raises(SettingsError, match=r"notes\.txt is a file\. Choose a folder"):
+        TuneFolder(tmp_path / "notes.txt").check_plan(make_plan())
+
+
+def make_pool(tmp_path, **changes) -> PreparedData:
+    data = prepare_data(write_images(tmp_path, 3), PREPROCESSING, NoCache())
+    table = data.table.with_splits(["train"] * 4 + ["val"] * 2)
+    return data.with_table(replace(table, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"targets": np.eye(2, dtype=bool)[[0, 0, 0, 1, 1, 0]]}, "labels"),
+        ({"classes": ("dark", "bright")}, "labels"),
+        ({"splits": ("train",) * 5 + ("val",)}, "splits"),
+        ({"patients": ("p", "p", None, None, None, None)}, "groups"),
+    ],
+)
+def test_other_images_are_refused_and_what_differs_named(
+    tmp_path, open_in, changes, differing
+) -> None:
+    plan = make_plan()
+    pool = make_pool(tmp_path / "one")
+    open_in(tmp_path / "study", plan, **describe_images(pool))
+    open_in(tmp_path / "study", plan, **describe_images(make_pool(tmp_path / "same")))
+    other = describe_images(make_pool(tmp_path / "other", **changes))
+    fault = rf"its {differing} differ\. Put back what it was begun with, or give this one another"
+    with pytest.raises(OtherSearchError, match=fault):
+        open_in(tmp_path / "study", plan, **other)
+    changed = replace(pool, sha256=(*pool.sha256[:5], "0" * 64))
+    with pytest.raises(OtherSearchError, match=r"its images differ\."):
+        open_in(tmp_path / "study", plan, **describe_images(changed))
+
+
+def test_patients_are_told_apart_and_not_told(tmp_path) -> None:
+    names = [make_pool(tmp_path / name, patients=(name,) * 6) for name in ("ann", "bob")]
+    assert describe_images(names[0]) == describe_images(names[1])
+
+
+def test_trials_have_one_precision_and_the_same_weights(tmp_path, open_in) -> None:
+    study = open_in(tmp_path / "study", make_plan())
+    assert keep_precision(study, "fp32") == "fp32"
+    assert keep_precision(study, "bf16") == "fp32"
+    backbone = make_backbone()
+    check_backbone(study, backbone)
+    check_backbone(study, replace(backbone, name="other", fingerprint="0" * 64))
+    fault = rf"begun on tiny@{backbone.fingerprint[:6]}; the weights now found are @111111"
+    with pytest.raises(OtherSearchError, match=fault):
+        check_backbone(study, replace(backbone, fingerprint="1" * 64))
 
 
 @pytest.mark.parametrize("url", ["nonsense", "nosuchdb://host/x", "sqlite:////no/such/place.db"])
