@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dicom_samples import write_frames
 from medlora.data.cache import NoCache
 from medlora.errors import PatientLeakError
 from medlora.runs import preparing
@@ -52,12 +53,12 @@ def test_counts_and_copies(check: Any, images: Path) -> None:
 
 def test_frames_of_one_file_are_no_copies(check: Any, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_frames(tmp_path / "loops" / name / "loop.dcm", n_frames=8, value=ord(name))
-    write_frames(tmp_path / "loops" / "a" / "other.dcm", n_frames=8, value=1)
-    write_frames(tmp_path / "loops" / "b" / "other.dcm", n_frames=8, value=2)
+        write_frames(tmp_path / "loops" / name / "loop.dcm", 8, value=ord(name))
+    write_frames(tmp_path / "loops" / "a" / "other.dcm", 8, value=1)
+    write_frames(tmp_path / "loops" / "b" / "other.dcm", 8, value=2)
     for name in "cde":
-        write_frames(tmp_path / "loops" / "a" / f"{name}.dcm", n_frames=1, value=ord(name))
-        write_frames(tmp_path / "loops" / "b" / f"{name}.dcm", n_frames=1, value=9 + ord(name))
+        write_frames(tmp_path / "loops" / "a" / f"{name}.dcm", 1, value=ord(name))
+        write_frames(tmp_path / "loops" / "b" / f"{name}.dcm", 1, value=9 + ord(name))
     code, out, _ = check(tmp_path / "loops")
     assert "No two files are identical." in out
     assert code == 0
@@ -97,24 +98,3 @@ def test_train_refuses_stated_splits_before_it_decodes(
     plan = make_plan(write_manifest(images.parent / "manifest.csv", rows))
     with pytest.raises(PatientLeakError, match="more than one split"):
         start_run(plan, tmp_path / "run", cache=NoCache())
-
-
-def write_frames(path: Path, *, n_frames: int, value: int) -> None:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.Rows = dataset.Columns = 4
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.PixelRepresentation = 0
-    dataset.NumberOfFrames = n_frames
-    dataset.PixelData = bytes([value, *range(15)]) * n_frames
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)

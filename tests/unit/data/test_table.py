@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_samples import write_frames
 from medlora.data.source import FolderSource
 from medlora.data.split_file import write_split
 from medlora.data.table import ImageTable, list_images, read_table
@@ -558,30 +559,9 @@ def test_listing_is_relative_to_where_one_is(
     assert source.read_bytes("f/a.png") == b"image 0"
 
 
-def write_multi_frame(path: Path, n_frames: int) -> None:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.Rows = dataset.Columns = 4
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.PixelRepresentation = 0
-    dataset.NumberOfFrames = n_frames
-    dataset.PixelData = bytes(16 * n_frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-
-
 def test_frames_of_dicom_files_are_images_of_their_own(tmp_path: Path) -> None:
-    write_multi_frame(tmp_path / "a" / "loop.dcm", 3)
-    write_multi_frame(tmp_path / "b" / "still.dcm", 1)
+    write_frames(tmp_path / "a" / "loop.dcm", 3)
+    write_frames(tmp_path / "b" / "still.dcm", 1)
     frames = tuple(f"a/loop.dcm#frame={frame}" for frame in range(3))
     table = read_table(tmp_path)
     assert table.locations == (*frames, "b/still.dcm")
