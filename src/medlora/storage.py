@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,6 +123,42 @@ def format_csv(rows: Iterable[Sequence[Any]]) -> str:
         csv.writer(line, lineterminator="\r\n").writerow(row)
         lines.append(line.getvalue().removesuffix("\r\n") + "\n")
     return "".join(lines)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Have a finished folder stand where another one stands, which is removed.
+
+    The older one steps aside for the moment in between, and comes back if the new one cannot
+    follow. Where a process is killed in that moment, both are there under other names, and the
+    same call ends what it began.
+
+    Args:
+        new: The finished folder, on the same disk.
+        place: Where it is to stand; nothing, or another folder.
+
+    Raises:
+        StorageError: It cannot be moved, or the older one cannot be removed.
+    """
+    aside = place.with_name(f".{place.name}.replaced")
+    try:
+        if place.exists():
+            if aside.exists():
+                # A process was killed before it had removed it.
+                shutil.rmtree(aside)
+            place.rename(aside)
+        try:
+            new.rename(place)
+        except OSError:
+            if aside.exists():
+                aside.rename(place)
+            raise
+        if aside.exists():
+            shutil.rmtree(aside)
+    except OSError as error:
+        raise StorageError(
+            f"{new} could not take the place of {place} ({error.strerror or error}). Check that "
+            "the folder around them can be written to, and do the same again."
+        ) from error
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -21,7 +21,7 @@ from medlora.train.settings import TrainSettings
 from medlora.tune.plan import TuneFolder, TunePlan
 from medlora.tune.search import run_search
 from medlora.tune.space import Choice, Space, read_space
-from medlora.tune.trial import Trials
+from medlora.tune.trial import Trials, TrialScore
 from postgresql_server import run_postgresql
 from run_samples import (
     assert_same_tensors,
@@ -143,7 +143,7 @@ def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatc
     ends = iter([0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.95])
 
     def score(trials, settings, report):
-        from medlora.tune.trial import PrunedTrial, TrialScore
+        from medlora.tune.trial import PrunedTrial
 
         end = next(ends)
         for epoch in (1, 2):
@@ -167,6 +167,75 @@ def test_poor_trials_are_pruned_and_faulty_ones_named(data, tmp_path, monkeypatc
     assert result.results.best.index == 0
     with pytest.raises(SettingsError, match=r"None of the 2 trials could be scored\. The first"):
         search(data, tmp_path / "none", space | {"learning_rate": [2e5, 1e5]})
+
+
+def score_by(monkeypatch, scores):
+    """Have the trials of one search reach these scores, in their order."""
+    left = iter(scores)
+
+    def score(trials, settings, report):
+        return TrialScore((next(left),), (1,), 1.0)
+
+    monkeypatch.setattr(Trials, "score", score)
+
+
+def test_more_trials_may_find_another_best(data, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "run"
+
+    def go_on(n_trials, **options):
+        result = search(data, folder, DRAWN, sampler="random", n_trials=n_trials, **options)
+        rates = [row.values["learning_rate"] for row in result.results.trials]
+        names = {path.name for path in folder.iterdir() if path.name.startswith(("best", ".best."))}
+        card = load_task(folder / "best" / "task.safetensors").card
+        return result, names, rates.index(card.training["learning_rate"])
+
+    score_by(monkeypatch, [0.5, 0.6, 0.6, 0.8, 0.7])
+    first, names, best = go_on(2)
+    assert (best, names) == (1, {"best", ".best.lock"})
+    assert first.best.task == folder / "best" / "task.safetensors"
+    kept = read_tensors(folder / "best")
+    # As good is not better.
+    assert go_on(3)[1:] == ({"best", ".best.lock"}, 1)
+    assert_same_tensors(read_tensors(folder / "best"), kept)
+    # Stopped in the new best run, the finished one still is the best there is.
+    left = iter([False, False, True])
+    stopped, names, best = go_on(4, should_stop=lambda: next(left, True))
+    assert (stopped.ended, best, names) == ("stopped", 1, {"best", "best-unfinished", ".best.lock"})
+    assert_same_tensors(read_tensors(folder / "best"), kept)
+    last, names, best = go_on(5)
+    assert (last.ended, best, names) == ("finished", 3, {"best", ".best.lock"})
+    assert last.best.report == folder / "best" / "report.html"
+    for path in folder.rglob("*.*"):
+        assert b"best-unfinished" not in path.read_bytes(), path
+
+
+def test_an_unfinished_run_of_a_former_best_is_begun_anew(data, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "run"
+    score_by(monkeypatch, [0.5, 0.6])
+    space = DRAWN | {"epochs": 3}
+    left = iter([False] * 3)
+    options = {"sampler": "random", "should_stop": lambda: next(left, True)}
+    assert search(data, folder, space, n_trials=1, **options).ended == "stopped"
+    assert (folder / "best-unfinished" / "run.json").is_file()
+    assert not (folder / "best").exists()
+    result = search(data, folder, space, n_trials=2, sampler="random")
+    best = load_task(folder / "best" / "task.safetensors").card.training["learning_rate"]
+    assert best == result.results.trials[1].values["learning_rate"]
+    assert not (folder / "best-unfinished").exists()
+
+
+def test_the_best_run_computes_in_what_the_trials_computed_in(data, tmp_path, monkeypatch) -> None:
+    folder, space = tmp_path / "run", GRID | {"precision": "auto"}
+    left = iter([False])
+    for place in ("medlora.tune.search", "medlora.runs.ongoing"):
+        monkeypatch.setattr(f"{place}.choose_precision", lambda asked, device: "bf16")
+    search(data, folder, space, should_stop=lambda: next(left, True))
+    monkeypatch.undo()
+    monkeypatch.setattr("medlora.runs.results.write_report", write_title)
+    for place in ("medlora.tune.search", "medlora.runs.ongoing"):
+        monkeypatch.setattr(f"{place}.choose_precision", lambda asked, device: "fp32")
+    assert search(data, folder, space).ended == "finished"
+    assert json.loads((folder / "best" / "run.json").read_text())["precision"] == "bf16"
 
 
 def test_only_networks_of_the_space_are_loaded(data, tmp_path, monkeypatch) -> None:

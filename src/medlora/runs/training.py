@@ -23,6 +23,7 @@ from medlora.runs.short_audit import keep_audit
 from medlora.runs.standardising import fold_inputs, standardise_inputs
 from medlora.runs.versions import list_versions
 from medlora.task.model import TaskModel
+from medlora.task.precision import Chosen
 from medlora.train.checkpoint import CheckpointFile, CheckpointStore
 from medlora.train.examples import TrainingData
 from medlora.train.loop import Outcome, Trainer, never, watch_nothing
@@ -38,6 +39,7 @@ def start_run(
     fabric: Fabric | None = None,
     progress: Progress = silent,
     should_stop: Callable[[], bool] = never,
+    precision: Chosen | None = None,
 ) -> RunResult:
     """Train a task as planned, into a new folder.
 
@@ -48,6 +50,7 @@ def start_run(
         fabric: Devices and processes, launched; one process on the CPU where None.
         progress: Told of every step.
         should_stop: Asked after every step; true ends the run in a state to go on from.
+        precision: What to compute in where something has settled that already, as a search does.
 
     Raises:
         MedLoRAError: The data, settings or weights are not usable, or training failed.
@@ -56,7 +59,7 @@ def start_run(
     # Every process looks, so that all of them stop; none writes before all have looked.
     RunFolder(folder).check_free()
     fabric.barrier()
-    run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress)
+    run = OngoingRun(plan, RunFolder(folder), cache, fabric, progress, precision=precision)
     data = run.prepare(Path(plan.data))
     settings = plan.settings
     data = divide_data(

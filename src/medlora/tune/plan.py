@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from filelock import FileLock
+
 from medlora.errors import OtherSearchError, SettingsError
 from medlora.runs.folder import RunFolder, RunPlan, read_json, write_json
 from medlora.tune.space import Choice, Range, Space
@@ -151,6 +153,19 @@ class TuneFolder:
     def best(self) -> RunFolder:
         """`best`: the run with the best trial's settings, tested once."""
         return RunFolder(self.path / "best")
+
+    @property
+    def next_best(self) -> RunFolder:
+        """`best-unfinished`: the same under way, until it takes its place in `best`."""
+        return RunFolder(self.path / "best-unfinished")
+
+    def lock_results(self) -> FileLock:
+        """Held while tables and figures are made, so that the last ones written are the newest."""
+        return FileLock(self.path / ".results.lock")
+
+    def lock_best(self) -> FileLock:
+        """Held while the best settings are trained: one process does it, and the others wait."""
+        return FileLock(self.path / ".best.lock")
 
     def check_plan(self, plan: TunePlan) -> None:
         """See that the folder is free, or that the same search lies there.

@@ -67,8 +67,10 @@ class StudyResult:
     @property
     def is_complete(self) -> bool:
         """Whether all that was planned has come to a result."""
-        done = [row for row in self.trials if row.state in ("complete", "pruned", "failed")]
-        return len(done) >= self.n_planned
+        done = ("complete", "pruned", "failed")
+        # Another process may have begun with more of them.
+        own = [row for row in self.trials if row.index < self.n_planned and row.state in done]
+        return len(own) >= self.n_planned
 
     @property
     def ranking(self) -> tuple[TrialRow, ...]:
@@ -88,6 +90,19 @@ def collect_results(plan: TunePlan, study: optuna.Study) -> StudyResult:
     trials = [trial for trial in study.get_trials(deepcopy=False) if is_valid(trial)]
     rows = sorted((_describe_trial(trial) for trial in trials), key=lambda row: row.index)
     return StudyResult(plan.measure, tuple(rows), plan.n_trials, _weigh_settings(study))
+
+
+def keep_results(folder: TuneFolder, plan: TunePlan, study: optuna.Study) -> StudyResult:
+    """Collect the trials and write what `write_results` writes, while no other process does.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    # Read when it is this process's turn, so that what is written last is the newest.
+    with folder.lock_results():
+        results = collect_results(plan, study)
+        write_results(folder, plan, results)
+    return results
 
 
 def write_results(folder: TuneFolder, plan: TunePlan, results: StudyResult) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import optuna
-from filelock import FileLock
 from lightning_fabric import Fabric
 from optuna.trial import TrialState
 
@@ -16,12 +15,13 @@ from medlora.runs.demands import check_demands
 from medlora.runs.ongoing import OngoingRun
 from medlora.runs.preparing import PreparedData
 from medlora.runs.results import RunResult
-from medlora.runs.training import resume_run, start_run
 from medlora.task.precision import choose_precision
 from medlora.train.loop import never
+from medlora.train.settings import TrainSettings
+from medlora.tune.best import run_best
 from medlora.tune.identity import check_backbone, describe_images, keep_precision
 from medlora.tune.plan import TuneFolder, TunePlan
-from medlora.tune.results import StudyResult, collect_results, write_results
+from medlora.tune.results import StudyResult, collect_results, keep_results
 from medlora.tune.space import Choice
 from medlora.tune.study import (
     EPOCHS,
@@ -68,7 +68,8 @@ def run_search(
 ) -> TuneResult:
     """Begin a search, go on with it, or take part in it: the trials in the database tell which.
 
-    Test images are read when all trials are finished, by the run with the best settings, once.
+    Test images are read when all trials are finished, by the run with the best settings, once;
+    where more trials then find better ones, by the run with these.
 
     Args:
         plan: What to search.
@@ -99,11 +100,24 @@ def run_search(
         trials.precision = keep_precision(study, choose_precision("auto", fabric.device))
         folder.write_plan(plan)
         is_stopped = not _run_trials(plan, study, trials, progress, should_stop)
-        results = collect_results(plan, study)
-    write_results(folder, plan, results)
+        results = keep_results(folder, plan, study)
     if is_stopped or not results.is_complete:
         return TuneResult("stopped" if is_stopped else "shared", results, None)
-    best = _run_best(plan, folder, results, cache, fabric, progress, should_stop)
+    with folder.lock_best():
+        # While this process waited, another one may have done more trials, and the best of them.
+        with open_study(plan, folder, describe_images(pool)) as study:
+            results = collect_results(plan, study)
+            settings = _find_best(plan, results)
+            check_backbone(study, trials.prepare(settings)[0].backbone)
+        best = run_best(
+            replace(plan.run, settings=settings),
+            folder,
+            precision=trials.precision if settings.precision == "auto" else None,
+            cache=cache,
+            fabric=fabric,
+            progress=progress,
+            should_stop=should_stop,
+        )
     return TuneResult("stopped" if best.ended == "stopped" else "finished", results, best)
 
 
@@ -203,36 +217,16 @@ def _tell_progress(plan: TunePlan, study: optuna.Study, progress: Progress) -> N
     progress("trials", n_done, plan.n_trials, **figures)
 
 
-def _run_best(
-    plan: TunePlan,
-    folder: TuneFolder,
-    results: StudyResult,
-    cache: ImageCache | NoCache,
-    fabric: Fabric,
-    progress: Progress,
-    should_stop: Callable[[], bool],
-) -> RunResult:
-    """The run with the best trial's settings, which is the first to read the test images."""
+def _find_best(plan: TunePlan, results: StudyResult) -> TrainSettings:
+    """The best trial's settings.
+
+    Raises:
+        SettingsError: No trial has a score.
+    """
     if results.best is None:
         reasons = [row.error for row in results.trials if row.error]
         raise SettingsError(
             f"None of the {len(results.trials)} trials could be scored. The first one's reason: "
             f"{reasons[0] if reasons else 'it was pruned'}"
         )
-    folder.path.mkdir(parents=True, exist_ok=True)
-    place = folder.best
-    # Of several processes that finish together in one folder, one does it and the others wait.
-    with FileLock(folder.path / ".best.lock"):
-        if place.plan.is_file():
-            return resume_run(
-                place.path, cache=cache, fabric=fabric, progress=progress, should_stop=should_stop
-            )
-        run = replace(plan.run, settings=plan.space.settle(results.best.values))
-        return start_run(
-            run,
-            place.path,
-            cache=cache,
-            fabric=fabric,
-            progress=progress,
-            should_stop=should_stop,
-        )
+    return plan.space.settle(results.best.values)

@@ -1,8 +1,10 @@
 """Indices are taken once, and what is tried under one does not depend on who tries it."""
 
+import csv
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -17,6 +19,7 @@ from medlora.runs.folder import RunPlan
 from medlora.runs.preparing import PreparedData, prepare_data
 from medlora.tune.identity import check_backbone, describe_images, keep_precision
 from medlora.tune.plan import TuneFolder, TunePlan
+from medlora.tune.results import collect_results, keep_results
 from medlora.tune.samplers import INDEX
 from medlora.tune.space import read_space
 from medlora.tune.study import (
@@ -131,6 +134,31 @@ def test_who_comes_too_late_for_a_waiting_trial_gives_up(tmp_path, open_in, samp
     assert later.user_attrs[INDEX] != first.user_attrs[INDEX]
     study.tell(late, state=TrialState.FAIL)
     assert [is_valid(trial) for trial in study.get_trials()] == [True, False, True]
+
+
+def test_the_table_that_is_written_last_is_the_newest(tmp_path, open_in) -> None:
+    plan = make_plan()
+    study = open_in(tmp_path / "study", plan)
+    folder = TuneFolder(tmp_path / "study")
+    writer = threading.Thread(target=keep_results, args=(folder, plan, study))
+    # Another process is at its table: this one waits, and reads the trials when it is its turn.
+    with folder.lock_results():
+        writer.start()
+        writer.join(timeout=1)
+        study.enqueue_trial({}, user_attrs={INDEX: 0})
+        study.tell(study.ask(), 0.5)
+    writer.join()
+    rows = list(csv.DictReader(folder.table.read_text().splitlines()))
+    assert [(row["index"], row["state"]) for row in rows] == [("0", "complete")]
+
+
+def test_trials_beyond_what_is_planned_do_not_stand_for_others(tmp_path, open_in) -> None:
+    study = open_in(tmp_path / "study", make_plan())
+    for index in (0, 2):
+        study.enqueue_trial({}, user_attrs={INDEX: index})
+        study.tell(study.ask(), 0.5)
+    is_complete = {n: collect_results(make_plan(n_trials=n), study).is_complete for n in (1, 2, 3)}
+    assert is_complete == {1: True, 2: False, 3: False}
 
 
 def test_trials_of_dead_processes_are_given_free(tmp_path, open_in) -> None:
