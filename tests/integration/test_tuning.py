@@ -378,10 +378,17 @@ def test_the_command(data, tmp_path, monkeypatch, own_cache, capsys) -> None:
         (("tune", data, "--resume", folder), "--resume FOLDER goes on with what is there"),
         (("tune", "--resume", tmp_path / "none"), "holds no search to go on with"),
         ((*command, "--sampler", "grid", "--trials", 3), "A grid is tried as a whole"),
+        (("tune", "--resume", folder, "--trials", 9), "A grid is tried as a whole"),
+        (("tune", "--resume", folder, "--folds", 3), "so that --folds has no effect beside it"),
         ((*command, "--sampler", "best"), "sampler must be one of grid, random, tpe"),
     ):
         assert run_command(monkeypatch, *arguments) == 2
         assert fault in capsys.readouterr().err
+    drawn = ("tune", data, "--space", space, "--weights", "random", "-o", tmp_path / "drawn")
+    assert run_command(monkeypatch, *drawn, "--sampler", "random", "--trials", 1) == 0
+    longer = ("tune", "--resume", tmp_path / "drawn", "--trials", 2, "--accelerator", "cpu")
+    assert run_command(monkeypatch, *longer) == 0
+    assert "2 of 2 trials" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert run_command(monkeypatch, *command) == 2
     assert "pip install 'medlora[tune]'" in capsys.readouterr().err

@@ -100,6 +100,34 @@ def refuse_options(ctx: typer.Context, names: Iterable[str], reason: str) -> Non
             raise SettingsError(f"{given[name]} {reason}")
 
 
+def refuse_beside_resume(ctx: typer.Context, useful: Collection[str]) -> None:
+    """Refuse what is typed beside --resume and would change nothing of what is gone on with.
+
+    Args:
+        ctx: The command's context, of which `resume` is an option.
+        useful: Names of the parameters that take effect all the same.
+
+    Raises:
+        SettingsError: There are others; they are named as they are typed.
+    """
+    from medlora.errors import SettingsError
+
+    typed = []
+    for each in ctx.command.params:
+        source = ctx.get_parameter_source(each.name or "")
+        # Where the class of sources lies depends on the version of typer.
+        if source is not None and source.name == "COMMANDLINE" and each.name != "resume":
+            is_off = bool(each.secondary_opts) and not ctx.params[each.name or ""]
+            spelt = each.secondary_opts if is_off else each.opts
+            typed += [] if each.name in useful else [spelt[0]]
+    if typed:
+        verb, rest = ("has", "Leave it") if len(typed) == 1 else ("have", "Leave them")
+        raise SettingsError(
+            f"--resume goes on with what was asked for at the start, so that {', '.join(typed)} "
+            f"{verb} no effect beside it. {rest} out, or start anew in another --output."
+        )
+
+
 def _list_given(ctx: typer.Context) -> dict[str, str]:
     """Options that were typed, and do not say 0 or nothing, by the names of their parameters."""
     given = {}

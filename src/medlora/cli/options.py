@@ -145,3 +145,8 @@ def locate_weights(weights: str | None) -> str | None:
     if weights is None or weights == "random":
         return weights
     return str(Path(weights).resolve())
+
+
+def name_task(data: Path) -> str:
+    """The data's name; that of their folder where the file's own says nothing."""
+    return data.parent.name if data.stem.lower() in ("manifest", "labels", "split") else data.stem

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medlora.cli.idle_options import refuse_idle_options
+from medlora.cli.idle_options import refuse_beside_resume, refuse_idle_options
 from medlora.cli.options import (
     AcceleratorOption,
     CacheOption,
@@ -28,6 +28,7 @@ from medlora.cli.options import (
     ValFractionOption,
     WeightsOption,
     locate_weights,
+    name_task,
     open_cache,
     split_channels,
     split_steps,
@@ -192,6 +193,8 @@ def train_task(
 
     if (data is None) == (resume is None):
         raise SettingsError("Give either DATA to start a run, or --resume RUN to go on with one.")
+    if resume is not None:
+        refuse_beside_resume(ctx, ("accelerator", "devices", "cache_dir", "cache_size"))
     if refit and not folds:
         raise SettingsError("--refit trains on all folds together: give their number with --folds.")
     stop = StopSignal()
@@ -310,8 +313,3 @@ def launch_fabric(accelerator: str, devices: int) -> "Fabric":
         ) from error
     fabric.launch()
     return fabric
-
-
-def name_task(data: Path) -> str:
-    """The data's name; that of their folder where the file's own says nothing."""
-    return data.parent.name if data.stem.lower() in ("manifest", "labels", "split") else data.stem

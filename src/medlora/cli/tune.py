@@ -1,11 +1,13 @@
 """`medlora tune`: a search for the settings that do best on validation images."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medlora.cli.idle_options import refuse_beside_resume
 from medlora.cli.options import (
     AcceleratorOption,
     CacheOption,
@@ -18,11 +20,12 @@ from medlora.cli.options import (
     SkipOption,
     WeightsOption,
     locate_weights,
+    name_task,
     open_cache,
 )
 from medlora.cli.outcome import EXIT_STOPPED, show_run
 from medlora.cli.terminal import StopSignal, open_console, quote_command, show_progress, warn
-from medlora.cli.train import launch_fabric, name_task
+from medlora.cli.train import launch_fabric
 
 if TYPE_CHECKING:
     from medlora.progress import Progress
@@ -34,6 +37,7 @@ _N_TRIALS = 20
 
 
 def tune_task(
+    ctx: typer.Context,
     data: OptionalDataArgument = None,
     space: Annotated[
         Path | None, typer.Option(help="YAML file: the settings to vary, and those to hold.")
@@ -52,7 +56,8 @@ def tune_task(
         Path | None, typer.Option("--output", "-o", help="Folder; else runs/NAME-tuning.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this folder's search; nothing else is needed.")
+        Path | None,
+        typer.Option(help="Go on with this folder's search; --trials makes it longer."),
     ] = None,
     storage: Annotated[
         str | None,
@@ -90,15 +95,17 @@ def tune_task(
             raise SettingsError(
                 "--resume FOLDER goes on with what is there: give no DATA, no --space."
             )
+        refuse_beside_resume(ctx, ("trials", "accelerator", "cache_dir", "cache_size"))
         folder = TuneFolder(resume)
         plan = folder.read_plan()
+        _check_trials(plan.sampler, trials)
+        plan = replace(plan, n_trials=trials or plan.n_trials)
     else:
         if data is None or space is None:
             raise SettingsError(
                 "Give DATA and --space FILE to start a search, or --resume FOLDER to go on."
             )
-        if sampler == "grid" and trials is not None:
-            raise SettingsError("A grid is tried as a whole: leave --trials out.")
+        _check_trials(sampler, trials)
         searched = load_space(space)
         source = data.resolve()
         run = RunPlan(
@@ -126,6 +133,13 @@ def tune_task(
         )
         folder = TuneFolder(output or Path("runs") / f"{run.name}-tuning")
     _search(plan, folder, accelerator, cache_dir, cache_size)
+
+
+def _check_trials(sampler: str, trials: int | None) -> None:
+    from medlora.errors import SettingsError
+
+    if sampler == "grid" and trials is not None:
+        raise SettingsError("A grid is tried as a whole: leave --trials out.")
 
 
 def import_search() -> None:

@@ -174,6 +174,10 @@ class TuneFolder:
             OtherSearchError: It is another search; what differs is named.
             SettingsError: Something else lies in the folder.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise SettingsError(f"{self.path} is a file. Choose a folder with --output.")
+        # Listed before the plan is looked for: another process may write it at this moment.
+        found = list(self.path.iterdir()) if self.path.is_dir() else []
         if self.plan.is_file():
             kept, own = self.read_plan().describe_folder(), plan.describe_folder()
             changed = [name for name in own if json.dumps(kept[name]) != json.dumps(own[name])]
@@ -183,9 +187,7 @@ class TuneFolder:
                     f"another folder with --output, or go on with it: medlora tune --resume "
                     f"{self.path}"
                 )
-        elif self.path.exists() and not self.path.is_dir():
-            raise SettingsError(f"{self.path} is a file. Choose a folder with --output.")
-        elif self.path.is_dir() and not all(map(self._is_begun, self.path.iterdir())):
+        elif not all(map(self._is_begun, found)):
             raise SettingsError(f"{self.path} is not empty. Choose another folder with --output.")
 
     def write_plan(self, plan: TunePlan) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from medlora.cli import main
 from medlora.errors import MedLoRAError
@@ -83,12 +84,44 @@ def test_bad_input_gives_one_line(fails, images, tmp_path, monkeypatch, argument
     (tmp_path / "FULL").mkdir()
     (tmp_path / "FULL" / "note.txt").write_text("something")
     given = [str(images) if word == "DATA" else word for word in arguments]
-    if given[0] == "train" and "--backbone" not in given and "--accelerator" not in given:
+    own = {"--backbone", "--accelerator", "--resume"}
+    if given[0] == "train" and own.isdisjoint(given):
         tiny = [*TINY] if "--weights" not in given else ["--backbone", "test_vit"]
         given += tiny if "--precision" not in given else tiny[:4]
     line = fails(*given)
     assert match in line
     assert "runs" not in os.listdir(tmp_path)
+
+
+USEFUL = {
+    "train": {"--accelerator", "--devices", "--cache-dir", "--cache-size"},
+    "tune": {"--accelerator", "--trials", "--cache-dir", "--cache-size"},
+}
+
+
+def list_options(command):
+    """Every way to spell an option of a command, with something to give it."""
+    for option in typer.main.get_command(main.app).commands[command].params:
+        if option.param_type_name == "option" and option.name not in ("resume", "space", "help"):
+            value = [] if option.is_flag else ["1"]
+            for spelt in (*option.opts, *option.secondary_opts):
+                shown = spelt if spelt in option.secondary_opts else option.opts[0]
+                yield shown, [spelt, *value]
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_options_without_effect_beside_resume_are_refused(fails, command) -> None:
+    n_useful = 0
+    for shown, typed in list_options(command):
+        line = fails(command, "--resume", "nowhere", *typed)
+        if shown in USEFUL[command]:
+            n_useful += 1
+            assert "holds no" in line or "must be auto" in line, line
+        else:
+            assert f"so that {shown} has no effect beside it. Leave it out" in line
+    assert n_useful == len(USEFUL[command])
+    line = fails(command, "--resume", "nowhere", "--note", "x", "--name", "y")
+    assert "so that --name, --note have no effect beside it. Leave them out" in line
 
 
 def test_one_class_is_not_enough(fails, tmp_path) -> None:
