@@ -173,6 +173,10 @@ def read_file(path: Path, what: str) -> bytes:
     """
     try:
         return path.read_bytes()
+    except IsADirectoryError as error:
+        raise StorageError(
+            f"The {what} {path} cannot be read: it is a folder. Name the file in it."
+        ) from error
     except OSError as error:
         raise StorageError(
             f"The {what} {path} cannot be read ({error.strerror or error}). Check the path."

@@ -45,7 +45,10 @@ def test_evaluate_takes_a_folder_and_any_split(command, trained, images, tmp_pat
     assert json.loads(out.read_text())["all"]["n_images"] == 28
     capsys.readouterr()
     assert command("evaluate", task, images, *FAST) == 2
-    assert "has no test images; its splits: none" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "has no test images, since it gives no image a split. Give the split.csv" in told
+    assert command("evaluate", trained, images, *FAST) == 2
+    assert "cannot be read: it is a folder. Name the file in it." in capsys.readouterr().err
     assert command("evaluate", task, images, *FAST, "--split", "exam") == 2
     assert "--split must be train, val, test or all, not 'exam'" in capsys.readouterr().err
 

@@ -25,12 +25,19 @@ def judge_pair(
     Returns:
         A sentence. The first is called better or worse where its interval excludes 0 and the
         corrected p-value is below .05; not worse where the interval stays above minus the margin.
+        An interval without width bounds nothing.
     """
     found = pair.auroc
     shown = (
         f"(difference {found.value:+.3f}, 95 % CI {found.low:+.3f} to {found.high:+.3f}, "
         f"p {_show_p(p_value)}{' after Holm' if n_comparisons > 1 else ''})"
     )
+    if found.value == found.low == found.high == 0:
+        # DeLong's variance is 0 where both order every image alike, however few there are.
+        return (
+            f"{n_images:,} images cannot tell {pair.first} and {pair.second} apart: their answers "
+            "are as good for every one of them, which leaves no interval."
+        )
     excludes_zero = not found.low <= 0 <= found.high
     if excludes_zero and p_value < SIGNIFICANCE:
         word = "better" if found.value > 0 else "worse"

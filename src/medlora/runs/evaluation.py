@@ -228,7 +228,13 @@ def _check_split(table: ImageTable, split: str, path: Path) -> None:
     """Refuse a split that the data do not have, before any image is decoded."""
     if split == "all" or len(table.rows_in(split)):
         return
-    found = sorted({own for own in table.splits if own}) or ["none"]
+    found = sorted({own for own in table.splits if own})
+    if not found:
+        raise DataError(
+            f"{path} has no {split} images, since it gives no image a split. Give the split.csv of "
+            "the task's run, which says what was kept for testing; or, of images that the task was "
+            "not trained on, all: --split all."
+        )
     raise DataError(
         f"{path} has no {split} images; its splits: {', '.join(found)}. Choose one of them "
         "with --split, or all."

@@ -33,3 +33,12 @@ def test_a_difference_that_holds_by_itself_alone_is_not_called_one() -> None:
     assert "cannot tell" in words
     assert "p 0.080 after Holm" in words
     assert words.endswith("corrected for 3, it does not count.")
+
+
+@pytest.mark.parametrize("margin", [None, 0.02])
+def test_equal_answers_leave_nothing_to_judge_by(margin) -> None:
+    words = judge_pair(pair(0.0, 0.0, 0.0), 1.0, n_images=6, margin=margin)
+    assert words == (
+        "6 images cannot tell lora and full apart: their answers are as good for every one of "
+        "them, which leaves no interval."
+    )
