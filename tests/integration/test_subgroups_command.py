@@ -107,7 +107,7 @@ def test_methods_are_trained_and_compared(
         (("a", "b", "--methods", "lora,full"), "2 paths are given"),
         (("a", "--methods", "lora"), "must name two different methods"),
         (("a", "--methods", "lora,full", "--augment", "wild"), "--augment must be none, mild"),
-        (("a", "-o", "b"), "go with --methods"),
+        (("a", "-o", "b"), "--output goes with --methods"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(monkeypatch, own_cache, arguments, reason, capsys):

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from deployment_samples import make_settings
 from medlora.errors import ExperimentError, SettingsError
@@ -106,7 +107,7 @@ def test_what_ends_early_leaves_nothing_behind(contest, tmp_path: Path, monkeypa
     ("changes", "match"),
     [
         ({"device": "cuda:99"}, "There is no device 'cuda:99' here"),
-        ({"device": "meta"}, "Memory is not measured on meta"),
+        ({"device": "meta"}, "There is no device 'meta' here"),
         ({"precision": "fp8"}, "precision must be auto, bf16 or fp32, not 'fp8'"),
     ],
 )
@@ -115,3 +116,10 @@ def test_where_it_cannot_be_measured_nothing_is_begun(contest, tmp_path, changes
         measure_deployment(make_settings(**changes))
     assert contest == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_without_a_measure_of_memory_is_refused(contest, monkeypatch) -> None:
+    monkeypatch.setattr(deployment, "choose_device", torch.device)
+    with pytest.raises(SettingsError, match="Memory is not measured on meta"):
+        measure_deployment(make_settings(device="meta"))
+    assert contest == []
