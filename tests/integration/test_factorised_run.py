@@ -194,6 +194,10 @@ def test_views_are_standardised_alike_with_and_without_kept_features(
             ("--method", "factorised", "--input-norm", "standard", "--train-norm"),
             "input_norm 'standard' keeps what the frozen layers give on average, and train_norm",
         ),
+        (
+            ("--backbone", "vgg11", "--method", "factorised", "--train-norm"),
+            "vgg11.features has no normalisation layer with a scale and a shift",
+        ),
         (("--backbone", "test_vit", "--method", "factorised", "--targets", "qv"), "must be 'def"),
         (("--backbone", "vgg11.features", "--targets", "fc"), "W would be random"),
         (("--method", "factorised", "--targets", "conv"), "targets must be 'default' or 'fc'"),

@@ -83,7 +83,7 @@ def _tell_score(card: "TaskCard") -> str:
     from medlora.task.headline import find_headline
 
     score = find_headline(card)
-    told = f", {score.split} {score.measure} {score.value:.3f}" if score else ""
+    told = f", {score.title} {score.value:.3f}" if score else ""
     return f"{card.name} ({card.method}{told})"
 
 

@@ -140,7 +140,8 @@ def _shorten_classes(classes: list[str], multi_label: bool) -> str:
 def _format_score(score: dict[str, Any] | None) -> str:
     if score is None:
         return ""
-    lines = [f"{score['split']} {score['measure'].replace('_', ' ')}", f"{score['value']:.3f}"]
+    title = f"{score['split']} {score['measure']}".replace("_", " ")
+    lines = [title, f"{score['value']:.3f}"]
     if score["low"] is not None:
         lines.append(f"{score['low']:.3f} to {score['high']:.3f}")
     return "\n".join(lines)

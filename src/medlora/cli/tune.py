@@ -214,7 +214,9 @@ def print_trials(results: "StudyResult") -> None:
     console = open_console()
     states = [row.state for row in results.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    title = f"{len(states)} of {results.n_planned} trials ({counts}), best first"
+    # A search that is asked for fewer than it already has keeps them all.
+    n_planned = max(results.n_planned, len(states))
+    title = f"{len(states)} of {n_planned} trials ({counts}), best first"
     table = Table(title=title, title_justify="left")
     names = list(dict.fromkeys(name for row in results.trials for name in row.values))
     table.add_column("trial", justify="right")

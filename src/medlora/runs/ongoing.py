@@ -66,13 +66,14 @@ class OngoingRun:
         precision: `bf16` or `fp32`.
         adapter: Size and place of the adapter; None where the method has none.
         factorised: Size and place of the layers W = U V; None where the method has none.
+        normalisations: Names of the normalisation parameters that are trained.
         features: Where the answers of the model's frozen part are kept; None where they are
             computed at every step.
         caching: Whether they are kept, and why, in words.
 
     Raises:
         BackboneError: The backbone or its weights are not usable.
-        TargetError: The plan's targets name no layer of it.
+        TargetError: The plan's targets name no layer of it, or it has no normalisation to train.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class OngoingRun:
         )
         self.adapter = choose_adapter(self.settings, self.backbone)
         self.factorised = choose_factorised(self.settings, self.backbone)
+        self.normalisations = list_normalisations(self.settings, self.backbone, self.adapter)
         self.features: FeatureReader | None = None
         self.caching = ""
 
@@ -155,7 +157,7 @@ class OngoingRun:
                 adapter=self.adapter,
                 factorised=self.factorised,
                 dtype=DTYPES[self.precision],
-                trained=list_normalisations(settings, self.backbone, self.adapter),
+                trained=self.normalisations,
             )
 
     def keep_features(self, model: TaskModel, data: PreparedData, training: TrainingData) -> None:

@@ -2,6 +2,7 @@
 
 from medlora.backbones.blocks import list_last_modules
 from medlora.backbones.weights import Backbone
+from medlora.errors import TargetError
 from medlora.task.factorised import plan_factorised
 from medlora.task.model import plan_adapter
 from medlora.task.records import AdapterSettings, FactorisedSettings
@@ -60,10 +61,18 @@ def list_normalisations(
         settings: The run's.
         backbone: The pretrained network.
         adapter: The adapter, which says where the last blocks begin; None where there is none.
+
+    Raises:
+        TargetError: They are to be trained, and there is none.
     """
     if not settings.train_norm:
         return ()
     names = find_normalisations(backbone.model)
+    if not names:
+        raise TargetError(
+            f"{backbone.name} has no normalisation layer with a scale and a shift that "
+            "train_norm could train. Leave it out, or choose another backbone."
+        )
     if not settings.last_blocks:
         return names
     layers = adapter.layers if adapter else [name.rpartition(".")[0] for name in names]

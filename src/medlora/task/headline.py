@@ -6,7 +6,7 @@ from typing import Any
 from medlora.task.card import TaskCard
 
 # What was never used to choose anything comes first.
-_SPLITS = ("test", "val")
+_SPLITS = ("test", "out_of_fold", "val")
 _MEASURES = ("auroc", "average_precision", "f1", "balanced_accuracy", "accuracy")
 
 
@@ -15,7 +15,7 @@ class Headline:
     """A score.
 
     Attributes:
-        split: The images that it was measured on: `test`, or else `val`.
+        split: The images that it was measured on: `test`, else `out_of_fold`, else `val`.
         measure: What was measured, a key of the card's metrics: `auroc`.
         value: The score.
         low: Lower end of its 95 % interval; None where the card has no interval.
@@ -28,6 +28,16 @@ class Headline:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def title(self) -> str:
+        """What was measured on what, in words.
+
+        Example:
+            >>> Headline("out_of_fold", "average_precision", 0.8).title
+            'out of fold average precision'
+        """
+        return f"{self.split} {self.measure}".replace("_", " ")
+
 
 def find_headline(card: TaskCard) -> Headline | None:
     """The first that a card holds of AUROC, average precision, F1 and accuracy.
@@ -36,7 +46,8 @@ def find_headline(card: TaskCard) -> Headline | None:
     `low` and `high` where its interval is known. What has another form is passed over.
 
     Returns:
-        The score on test images, or else on those of validation; None where there is neither.
+        The score on test images, else out of the folds of a cross-validation, else on those of
+        validation; None where there is none of them.
 
     Example:
         >>> from medlora.preprocessing import Preprocessing

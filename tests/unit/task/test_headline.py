@@ -28,6 +28,10 @@ WITH_INTERVAL = {"value": 0.9, "low": 0.85, "high": 0.93}
             {"test": {"auroc": {"value": "undefined"}}, "val": {"f1": 0.5}},
             Headline("val", "f1", 0.5),
         ),
+        (
+            {"val": {"auroc": 0.95}, "out_of_fold": {"auroc": 0.8}},
+            Headline("out_of_fold", "auroc", 0.8),
+        ),
         ({"val": {"auroc": [0.894, 0.83, 0.94]}}, None),
         ({"val": {"auroc": True}}, None),
         ({"test": "good", "train": {"auroc": 1.0}}, None),
