@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 from safetensors.torch import save_file
 
 from medlora.backbones.spec import create_architecture
@@ -327,6 +329,33 @@ def start_process(data, folder, space):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("moment", ["before its score", "at an epoch", "in an error"])
+def test_a_trial_that_was_given_up_for_silent_is_done_again(
+    data, tmp_path, monkeypatch, moment
+) -> None:
+    """As when a machine slept for so long that another process no longer waited for it."""
+    folder, lost = tmp_path / "run", []
+
+    def score(self, settings, report):
+        if not lost:
+            url = f"sqlite:///{folder / 'study.db'}"
+            other = optuna.load_study(study_name="given up", storage=url)
+            (running,) = other.get_trials(states=(TrialState.RUNNING,))
+            other.tell(running.number, state=TrialState.FAIL)
+            lost.append(running.number)
+            if moment == "at an epoch":
+                report(0.5, 0, 1)
+            if moment == "in an error":
+                raise SettingsError("This is no good.")
+        return TrialScore((settings.learning_rate,), (1,), 1.0)
+
+    monkeypatch.setattr(Trials, "score", score)
+    result = search(data, folder, study="given up")
+    assert (result.ended, lost) == ("finished", [0])
+    expected = [(index, "complete") for index in range(4)]
+    assert [(row.index, row.state) for row in result.results.trials] == expected
 
 
 def test_two_processes_share_a_study_and_one_may_be_killed(data, tmp_path) -> None:

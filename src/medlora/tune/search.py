@@ -32,6 +32,7 @@ from medlora.tune.study import (
     begin_trial,
     open_study,
     release_abandoned,
+    run_trial,
     suggest_values,
     take_index,
 )
@@ -182,7 +183,7 @@ def _run_trials(
         if not take_index(study, plan.n_trials):
             return True
         try:
-            study.optimize(objective, n_trials=1)
+            run_trial(study, objective)
         except StoppedTrial:
             return False
         except SupersededTrial:

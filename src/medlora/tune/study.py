@@ -39,7 +39,7 @@ _PAUSE_SECONDS = 0.4
 
 
 class SupersededTrial(Exception):  # noqa: N818, it is no fault
-    """Another process has taken the same index a moment before."""
+    """Another process has taken the index a moment before, or the trial from this one."""
 
 
 @contextmanager
@@ -160,6 +160,39 @@ def begin_trial(study: optuna.Study, trial: optuna.Trial) -> None:
     for other in study.get_trials(deepcopy=False):
         if other.number < trial.number and is_valid(other) and other.user_attrs[INDEX] == index:
             raise SupersededTrial
+
+
+def run_trial(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
+    """Do the trial that waits, and note its score.
+
+    Args:
+        study: The study, of which a trial waits.
+        objective: What a trial is scored by.
+
+    Raises:
+        SupersededTrial: Another process gave the trial up meanwhile: since nothing was heard of
+            this one for too long, as where a machine slept, or since it had not yet noted whose
+            the trial is. Its index is for whoever comes first.
+        Exception: What the objective raised.
+    """
+    is_begun, own = False, None
+
+    def watch(trial: optuna.Trial) -> float:
+        nonlocal is_begun, own
+        is_begun = True
+        try:
+            return objective(trial)
+        except Exception as error:
+            own = error
+            raise
+
+    try:
+        study.optimize(watch, n_trials=1)
+    except (ValueError, AssertionError) as error:
+        # So Optuna answers whoever has a result for a trial that is no longer running.
+        if error is own or not is_begun:
+            raise
+        raise SupersededTrial from error
 
 
 def is_valid(trial: FrozenTrial) -> bool:
