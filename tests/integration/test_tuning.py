@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from medlora.backbones.spec import create_architecture
 from medlora.backbones.weights import load_backbone
 from medlora.data.cache import NoCache
-from medlora.errors import OtherSearchError, SettingsError, UnreadableImagesError
+from medlora.errors import BackboneError, OtherSearchError, SettingsError, UnreadableImagesError
 from medlora.runs.folder import RunPlan
 from medlora.task.file import load_task
 from medlora.train.settings import TrainSettings
@@ -314,6 +314,21 @@ def test_other_weights_or_labels_do_not_go_on_with_a_search(data, tmp_path, monk
     assert (folder / "study.json").read_text() == before
     own.write_bytes(content)
     result = search(own, folder, space, weights=None)
+    assert [row.state for row in result.results.trials] == ["complete"] * 2
+
+
+def test_weights_that_are_missing_here_are_no_fault_of_a_trial(data, tmp_path, monkeypatch) -> None:
+    folder, weights = tmp_path / "run", tmp_path / "weights"
+    weights.mkdir()
+    monkeypatch.setenv("MEDLORA_WEIGHTS", str(weights))
+    states = [create_architecture(name).state_dict() for name in ("test_vit", "test_vit2")]
+    save_file(states[0], weights / "test_vit.safetensors")
+    (weights / "test_vit2.safetensors").write_bytes(b"cut short")
+    space = HELD | {"backbone": ["test_vit", "test_vit2"]}
+    with pytest.raises(BackboneError, match="test_vit2"):
+        search(data, folder, space, weights=None)
+    save_file(states[1], weights / "test_vit2.safetensors")
+    result = search(data, folder, space, weights=None)
     assert [row.state for row in result.results.trials] == ["complete"] * 2
 
 

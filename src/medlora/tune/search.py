@@ -9,7 +9,15 @@ from lightning_fabric import Fabric
 from optuna.trial import TrialState
 
 from medlora.data.cache import ImageCache, NoCache
-from medlora.errors import DataError, MedLoRAError, OtherSearchError, SettingsError, StorageError
+from medlora.errors import (
+    CheckpointMismatchError,
+    DataError,
+    MedLoRAError,
+    OtherSearchError,
+    SettingsError,
+    StorageError,
+    WeightsNotFoundError,
+)
 from medlora.progress import Progress, silent
 from medlora.runs.demands import check_demands
 from medlora.runs.ongoing import OngoingRun
@@ -39,7 +47,13 @@ from medlora.tune.study import (
 from medlora.tune.trial import PrunedTrial, StoppedTrial, Trials
 
 # What is no fault of a trial's settings, and so ends the search.
-_ENDING = (DataError, StorageError, OtherSearchError)
+_ENDING = (
+    DataError,
+    StorageError,
+    OtherSearchError,
+    WeightsNotFoundError,
+    CheckpointMismatchError,
+)
 
 
 @dataclass(frozen=True)
