@@ -3,8 +3,9 @@
 For each backbone and method the learning rate is chosen on validation images from the same
 number of tries; then the chosen rate is run with each seed. Every run is a `medlora train` run
 in a folder of its own: what is finished is not done again, and what was stopped goes on. Every two
-arms are compared, which takes the answers of both: where runs of a recorded arm are gone, nothing
-is written in place of the record.
+arms are compared, which takes the answers of both. A recorded arm whose runs are gone keeps its
+figures, and what was said of it beside the others, with the machine and the commit that they are
+from.
 
     python -m benchmarks.real_tasks --data ../shared/data/brain_tumor_mri
 """
@@ -16,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, read_record, show_line, write_result
+from benchmarks.record import RESULTS, describe_origin, read_record, show_line, write_result
 from medlora.allocator import keep_large_blocks
 from medlora.data.cache import default_cache
 from medlora.experiments.arms import Arm, ArmRuns
@@ -128,20 +129,43 @@ def compare_arms(finished: Sequence[ArmRuns]) -> list[dict[str, Any]]:
     ]
 
 
-def find_lost(rows: Sequence[dict[str, Any]], path: Path) -> list[str]:
-    """The arms of a record that are not among some rows, as `backbone: method`.
+def keep_arms(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A result, with the arms of a record whose runs are not here.
 
     Args:
-        rows: What `ArmRuns.read` gives, of all arms that are finished here.
-        path: The record, which may be missing.
+        result: `rows` and `comparisons` of all arms that are finished here.
+        path: The record of before, which may be missing.
+
+    Returns:
+        The same, the kept rows first. They and the record's comparisons, which are kept with
+        them, each have `origin`, a sentence on where they were measured.
     """
     record = read_record(path)
     if record is None:
-        return []
-    recorded = record["result"]["rows"]
-    here = {(row["backbone"], row["method"]) for row in rows}
-    arms = dict.fromkeys((row["backbone"], row["method"]) for row in recorded)
-    return [f"{backbone}: {method}" for backbone, method in arms if (backbone, method) not in here]
+        return result
+    origin = describe_origin(record)
+    here = {_name_arm(row) for row in result["rows"]}
+    kept = [
+        {"origin": origin, **row} for row in record["result"]["rows"] if _name_arm(row) not in here
+    ]
+    if not kept:
+        return result
+    before = [{"origin": origin, **each} for each in record["result"].get("comparisons", [])]
+    known = {f"{backbone}: {method}" for backbone, method in map(_name_arm, kept)}
+    missing = [name for name in result["not_run"] if name not in known]
+    return result | {
+        "rows": [*kept, *result["rows"]],
+        "comparisons": [*before, *result["comparisons"]],
+        "not_run": missing,
+    }
+
+
+def _spell_arm(arm: Arm) -> str:
+    return f"{arm.settings.backbone}: {arm.title}"
+
+
+def _name_arm(row: dict[str, Any]) -> tuple[str, str]:
+    return row["backbone"], row["method"]
 
 
 def main() -> None:
@@ -172,19 +196,14 @@ def main() -> None:
             runs.run(plan, cache=default_cache(), progress=show_line)
     finished = [runs for runs in all_runs if runs.is_finished]
     rows = [{"data": "Brain tumour MRI", **row} for runs in finished for row in runs.read()]
-    record = RESULTS / f"{NAME}.json"
-    lost = find_lost(rows, record)
-    if lost:
-        parser.error(
-            f"{record} has arms without finished runs in {arguments.runs} ({'; '.join(lost)}), "
-            "which would be lost. Run them as well, give the folder of their runs with --runs, or "
-            "move the record away."
-        )
+    if not finished:
+        parser.error(f"No arm has finished runs in {arguments.runs}: nothing is written.")
     result = {
         "rows": rows,
-        "not_run": [runs.arm.name for runs in all_runs if not runs.is_finished],
+        "not_run": [_spell_arm(runs.arm) for runs in all_runs if not runs.is_finished],
         "comparisons": compare_arms(finished),
     }
+    result = keep_arms(result, RESULTS / f"{NAME}.json")
     path = write_result(NAME, "real-tasks", result, seed=0)
     print(f"{path} written; make docs writes the tables from it")
 

@@ -50,13 +50,24 @@ def render_real_scores(result: Row) -> str:
         f"**{data}, {test_images} ({_count_images(members)})**\n\n{_render_table(members)}"
         for (data, test_images), members in tables.items()
     ]
-    return "\n\n".join([*parts, NOTE])
+    return "\n\n".join([*parts, NOTE, *_tell_origins(rows)])
+
+
+def _tell_origins(rows: list[Row]) -> list[str]:
+    """One sentence for each other machine or commit that some rows are from."""
+    arms: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if "origin" in row:
+            name = f"{field(row, 'method')} on {field(row, 'backbone')}"
+            arms.setdefault(row["origin"], {})[name] = None
+    return [f"Of before are {'; '.join(names)}. {origin}." for origin, names in arms.items()]
 
 
 def _render_verdicts(comparison: Row) -> str:
     lines = [f"- {field(pair, 'verdict')}" for pair in field(comparison, "pairs")]
     words = field(comparison, "test_images")
-    return "\n".join([f"{words}, the same for every method (AUROC, DeLong):\n", *lines])
+    before = f" {comparison['origin']}." if "origin" in comparison else ""
+    return "\n".join([f"{words}, the same for every method (AUROC, DeLong):{before}\n", *lines])
 
 
 def _count_images(rows: list[Row]) -> str:

@@ -48,6 +48,11 @@ class Arm:
         return "-".join([*parts, *self.variant.split()])
 
     @property
+    def title(self) -> str:
+        """Method and variant, as its figures are listed under: `lora, longer`."""
+        return ", ".join(part for part in (self.settings.method, self.variant) if part)
+
+    @property
     def tried_rates(self) -> tuple[float, ...]:
         """The rates that are tried: none where there is no choice."""
         return self.rates if len(self.rates) > 1 else ()
@@ -261,7 +266,7 @@ def _read_run(place: RunFolder, arm: Arm, common: dict[str, Any]) -> list[dict[s
     task = load_task(place.task)
     common = {
         "backbone": arm.settings.backbone,
-        "method": ", ".join(part for part in (arm.settings.method, arm.variant) if part),
+        "method": arm.title,
         **common,
         "trainable_parameters": count_parameters(task.tensors),
         "task_file_bytes": place.task.stat().st_size,
