@@ -145,12 +145,17 @@ def keep_arms(result: dict[str, Any], path: Path) -> dict[str, Any]:
         return result
     origin = describe_origin(record)
     here = {_name_arm(row) for row in result["rows"]}
-    kept = [
-        {"origin": origin, **row} for row in record["result"]["rows"] if _name_arm(row) not in here
-    ]
-    if not kept:
+    lost = [row for row in record["result"]["rows"] if _name_arm(row) not in here]
+    if not lost:
         return result
-    before = [{"origin": origin, **each} for each in record["result"].get("comparisons", [])]
+    kept = [{"origin": origin, **row} for row in lost]
+    # What was said of arms that are all here is said anew.
+    is_newly_lost = any("origin" not in row for row in lost)
+    before = [
+        {"origin": origin, **each}
+        for each in record["result"].get("comparisons", [])
+        if is_newly_lost or "origin" in each
+    ]
     known = {f"{backbone}: {method}" for backbone, method in map(_name_arm, kept)}
     missing = [name for name in result["not_run"] if name not in known]
     return result | {

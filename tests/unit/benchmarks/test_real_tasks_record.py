@@ -78,6 +78,18 @@ def test_arms_without_runs_keep_their_figures_and_where_they_are_from(recorded: 
     assert "0.900" in page and page.count("| lora |") == 1
 
 
+def test_what_is_measured_again_is_not_told_twice(recorded: Path) -> None:
+    new = {
+        "rows": [make_row("clip", "lora, new", 0.8)],
+        "comparisons": [compare("lora, new is worse.")],
+        "not_run": [],
+    }
+    first = keep_arms(new, recorded)
+    record = json.loads(recorded.read_text(encoding="utf-8")) | {"result": first}
+    recorded.write_text(json.dumps(record), encoding="utf-8")
+    assert keep_arms(new, recorded) == first
+
+
 def test_what_was_all_run_again_replaces_the_record(recorded: Path) -> None:
     rows = [make_row("vit", "lora"), make_row("vit", "full"), make_row("clip", "lora, tuned")]
     new = {"rows": rows, "comparisons": [], "not_run": []}
