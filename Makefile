@@ -23,7 +23,9 @@ $(READY): pyproject.toml
 demo: $(READY) ## Train, evaluate and use a diagnosis on synthetic images
 	$(BIN)/medlora demo
 
-# A process for each core: files of tests are shared out, and each computes on one core.
+# A process for each core: files of tests are shared out, and each computes on one core. Many tests
+# start Python anew, which takes twice as long where compiled modules are not kept.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## Check format, lint, types and imports, then run every test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check

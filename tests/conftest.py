@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,3 +54,19 @@ def command(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Callable[..., i
     from run_samples import run_command
 
     return lambda *arguments: run_command(monkeypatch, *arguments)
+
+
+def pytest_collection() -> None:
+    """Look for no garbage while every library is loaded and every test is found."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the whole session needs out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let what was left out be freed in good order."""
+    gc.unfreeze()

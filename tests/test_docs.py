@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from benchmarks.tables import find_stale
+from warm_command import serve_command
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -61,19 +63,17 @@ GROUPS = ("bench", "reproduce", "tasks")
 TESTED = [document for document in DOCUMENTS if blocks(document, "bash", tested=True)]
 
 
-def environment(home: Path) -> dict[str, str]:
+@contextmanager
+def environment(home: Path) -> Iterator[dict[str, str]]:
     """Variables under which `medlora` is this source's command, and writes only below `home`."""
     programs = home / "bin"
     programs.mkdir()
-    medlora = programs / "medlora"
-    python = shlex.quote(sys.executable)
-    medlora.write_text(f'#!/bin/sh\nexec {python} -m medlora.cli.main "$@"\n', encoding="utf-8")
-    medlora.chmod(0o755)
-    return os.environ | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT / "src"),
-        "MEDLORA_CACHE": str(home / "cache"),
-    }
+    with serve_command(programs / "medlora"):
+        yield os.environ | {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "src"),
+            "MEDLORA_CACHE": str(home / "cache"),
+        }
 
 
 @functools.cache
@@ -101,19 +101,19 @@ def test_the_documents_are_found() -> None:
 
 @pytest.mark.parametrize("document", TESTED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tested_commands_run(document: Path, tmp_path: Path) -> None:
-    variables = environment(tmp_path)
     folder = tmp_path / "work"
     folder.mkdir()
-    for script in blocks(document, "bash", tested=True):
-        result = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, f"{script}\n{result.stdout}\n{result.stderr}"
+    with environment(tmp_path) as variables:
+        for script in blocks(document, "bash", tested=True):
+            result = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=folder,
+                env=variables,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert result.returncode == 0, f"{script}\n{result.stdout}\n{result.stderr}"
 
 
 @pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
