@@ -1,6 +1,7 @@
 """The bootstrap over patients: which images a resample holds, and how often."""
 
 from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def iterate_weights(
         chunk_cells: Images times resamples in one chunk; it does not change the weights.
 
     Yields:
-        (image, resample) for some of the resamples, in order.
+        (image, resample) for some of the resamples, in order; not to be written to.
 
     Raises:
         SettingsError: `n_resamples` or `seed` is negative.
@@ -82,12 +83,22 @@ def iterate_weights(
         )
     n_images = len(group_numbers)
     n_at_once = max(1, chunk_cells // n_images)
+    numbers = group_numbers.astype(np.int64).tobytes()
     for start in range(0, n_resamples, n_at_once):
-        chunk = range(start, min(start + n_at_once, n_resamples))
-        weights = np.empty((n_images, len(chunk)))
-        for column, resample in enumerate(chunk):
-            weights[:, column] = draw_weights(group_numbers, seed, resample)
-        yield weights
+        stop = min(start + n_at_once, n_resamples)
+        yield _draw_chunk(numbers, seed, start, stop)
+
+
+# An evaluation asks for the same resamples a dozen times, once for each kind of measure.
+@lru_cache(maxsize=2)
+def _draw_chunk(group_numbers: bytes, seed: int, start: int, stop: int) -> Floats:
+    """Weights of some resamples, (image, resample); `group_numbers` are int64."""
+    numbers = np.frombuffer(group_numbers, dtype=np.int64)
+    weights = np.empty((len(numbers), stop - start))
+    for column, resample in enumerate(range(start, stop)):
+        weights[:, column] = draw_weights(numbers, seed, resample)
+    weights.setflags(write=False)
+    return weights
 
 
 def percentile_interval(values: Floats, confidence: float) -> tuple[float, float] | None:

@@ -49,6 +49,16 @@ def test_chunks_do_not_change_the_draws():
     assert (np.concatenate(parts, axis=1) == whole).all()
 
 
+def test_draws_that_are_asked_for_again_are_the_same_and_stay_so():
+    numbers = np.array([0, 1, 1, 2, 3])
+    first = next(iterate_weights(numbers, 13, 1))
+    with pytest.raises(ValueError, match="read-only"):
+        first[:] = 0
+    assert next(iterate_weights(numbers.copy(), 13, 1)) is first
+    assert (next(iterate_weights(numbers, 13, 2)) != first).any()
+    assert (next(iterate_weights(numbers[::-1], 13, 1)) != first).any()
+
+
 def test_chunks_are_bounded():
     chunk = next(iterate_weights(np.arange(25_000), 1000, 0))
     assert chunk.size <= CHUNK_CELLS
