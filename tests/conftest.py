@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from array_checks import install
+
+install("medlora")
+
 # A busy machine is no fault of the code: no test is judged by its time.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

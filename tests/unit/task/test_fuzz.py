@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -60,15 +59,6 @@ ODD_VALUES: list[Any] = [
     {"a": []},
     {"a": {"a": {}}},
 ]
-
-
-@pytest.fixture(autouse=True)
-def leave_out_array_checks() -> Iterator[None]:
-    """The other tests check array types at each call, which would take most of the time here."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(autouse=True)
