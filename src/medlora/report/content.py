@@ -133,5 +133,5 @@ def thumbnail(pixels: npt.NDArray[np.uint8], side: int = 160) -> bytes:
     picture = Image.fromarray(np.ascontiguousarray(plane))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    picture.save(stream, format="PNG")
     return stream.getvalue()

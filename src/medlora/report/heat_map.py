@@ -126,7 +126,7 @@ def _cut_line(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 def _encode(picture: Image.Image) -> bytes:
     stream = BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    picture.save(stream, format="PNG")
     return stream.getvalue()
 
 
