@@ -53,5 +53,20 @@ def _render_task(task: Row, total: int) -> str:
     missing = [NAMES[method] for method in field(task, "not_run")]
     not_run = f" Not run yet: {', '.join(missing)}." if missing else ""
     origin = f" {task['origin']}." if "origin" in task else ""
-    verdict = f"{field(task, 'verdict')}{not_run} Limits: {field(task, 'limits')}{origin}"
-    return f"{name}\n\n{table}\n\n{verdict}"
+    trained = f" Rates chosen on validation: {_describe_rates(rows)}." if rows else ""
+    verdict = field(task, "verdict") + not_run + trained
+    return f"{name}\n\n{table}\n\n{verdict} Limits: {field(task, 'limits')}{origin}"
+
+
+def _describe_rates(rows: list[Row]) -> str:
+    """Which learning rate each method took, of which, and for how many epochs."""
+    parts = {}
+    for row in rows:
+        tried = [f"{field(each, 'learning_rate'):g}" for each in field(row, "tried")]
+        epochs = int(field(field(row, "training"), "epochs"))
+        rate = f"{field(row, 'learning_rate'):g}"
+        parts[row["method"]] = (
+            f"{NAMES[row['method']]} {rate} of {'/'.join(tried) or rate} "
+            f"({epochs} epoch{'s' if epochs > 1 else ''})"
+        )
+    return "; ".join(parts.values())

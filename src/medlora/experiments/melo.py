@@ -15,6 +15,7 @@ from medlora.data.cache import ImageCache, NoCache
 from medlora.errors import SettingsError, UndefinedMetricError
 from medlora.experiments.arms import Arm, ArmRuns
 from medlora.experiments.augmentations import vary_mildly
+from medlora.experiments.melo_rates import choose_rates
 from medlora.experiments.sampling import write_sample
 from medlora.progress import Progress, silent
 from medlora.runs.comparing import compare_runs
@@ -24,13 +25,6 @@ from medlora.train.loop import never
 from medlora.train.settings import TrainSettings
 
 METHODS: tuple[Method, ...] = ("linear", "lora", "full")
-# A factor of about three apart, as many for every method. On brain-tumour images and ViT-Ti/16
-# .01 for `linear` and 3e-4 for `full` were each the best and the highest of three.
-_RATES: dict[str, tuple[float, ...]] = {
-    "linear": (1e-2, 3e-2, 1e-1),
-    "lora": (1e-3, 3e-3, 1e-2),
-    "full": (1e-4, 3e-4, 1e-3),
-}
 # Loss of AUROC up to which the adapter counts as not worse; set before anything was run.
 MARGIN = 0.02
 # Four times the rank. With as much as the rank a rate of .01 was needed, at which A, whose entries
@@ -288,7 +282,7 @@ def _list_runs(plan: MeloPlan, task: MeloTask, folder: Path) -> Sequence[ArmRuns
     )
     runs = []
     for method in plan.methods:
-        rates = _RATES[method]
+        rates = choose_rates(plan.backbone, method)
         own = epochs * (_PROBE_FACTOR if method == "linear" and not plan.quick else 1)
         views = _PROBE_VIEWS if method == "linear" else 0
         arm = Arm(

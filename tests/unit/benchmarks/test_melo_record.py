@@ -13,7 +13,11 @@ MEASURES = ("accuracy", "recall", "precision", "f1", "auroc", "exact_match")
 
 def make_task(name: str, *methods: str) -> dict[str, Any]:
     rows = [
-        {"method": method, "trainable_parameters": 12, "metrics": dict.fromkeys(MEASURES, SCORE)}
+        {
+            **{"method": method, "trainable_parameters": 12, "learning_rate": 0.001},
+            **{"tried": [{"learning_rate": 0.001}, {"learning_rate": 0.003}]},
+            **{"training": {"epochs": 2}, "metrics": dict.fromkeys(MEASURES, SCORE)},
+        }
         for method in methods
     ]
     about = {"stands_for": "another", "limits": "Small.", "published": {}, "verdict": "It is so."}
@@ -46,3 +50,10 @@ def test_a_task_without_as_many_runs_keeps_its_figures(tmp_path: Path) -> None:
 def test_a_first_record_is_what_was_found(tmp_path: Path) -> None:
     found = make_result(make_task("blood"))
     assert keep_tasks(found, tmp_path / "missing.json") == found
+
+
+def test_the_table_says_which_rate_was_taken_and_for_how_long() -> None:
+    text = render_melo(make_result(make_task("blood", "linear", "lora"), make_task("breast")))
+    rates = "0.001 of 0.001/0.003 (2 epochs)"
+    said = f"linear probe {rates}; adapter {rates}."
+    assert text.count(f"Rates chosen on validation: {said}") == 1
