@@ -15,8 +15,8 @@ _RATES: dict[str, tuple[float, ...]] = {
     "full": (1e-4, 3e-4, 1e-3),
 }
 # A larger network bears lower rates within. On CLIP ViT-B/16 the lowest of the adapter's above was
-# the best on the validation images of every task, and the highest the worst by far. The probe's
-# are rates of a head alone, whatever lies before it.
+# the best on the validation images of the two small tasks, and the highest by far the worst. The
+# probe's are rates of a head alone, whatever lies before it.
 _LARGE_RATES = _RATES | {"lora": (3e-4, 1e-3, 3e-3), "full": (3e-5, 1e-4, 3e-4)}
 _LARGE_FROM = 50_000_000
 
