@@ -65,6 +65,31 @@ def test_tables_of_two_runs_are_refused(command, runs, tmp_path, capsys) -> None
     assert "They are not of one run" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_table_whose_answers_fall_together_is_refused(command, runs, tmp_path, capsys) -> None:
+    equal = tmp_path / "equal"
+    shutil.copytree(runs["lora"], equal)
+    rows = [line.split(",") for line in (equal / "predictions.csv").read_text().splitlines()]
+    first = rows[0].index("decision") + 1
+    for row in rows[1:]:
+        row[first:] = ["0.5" for _ in row[first:]]
+    text = "".join(",".join(row) + "\n" for row in rows)
+    (equal / "predictions.csv").write_text(text)
+    assert command(equal, runs["linear"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "an AUROC of" in error
+    assert "medlora train --resume" in error
+
+
+def test_a_comparison_has_the_scores_of_the_runs(command, runs, tmp_path) -> None:
+    path = tmp_path / "comparison.json"
+    assert command(runs["lora"], runs["linear"], "--json", path) == 0
+    for found in json.loads(path.read_text())["methods"]:
+        scores = json.loads((runs[found["name"]] / "evaluation.json").read_text())
+        assert found["auroc"] == pytest.approx(
+            scores["all"]["overall"]["auroc"]["value"], abs=1e-12
+        )
+
+
 def test_published_counts_need_no_run(command, tmp_path, capsys) -> None:
     path = tmp_path / "counts.json"
     assert command("--counts", "66/71", "--counts", "61/71", "--json", path) == 0

@@ -130,7 +130,7 @@ def _predict_one(
 
     def list_rows(answer: "Prediction") -> Rows:
         values = answer.probabilities
-        cells = [f"{value:.6f}" for value in values] if values else [""] * len(classes)
+        cells = [repr(value) for value in values] if values else [""] * len(classes)
         place = spell_location(answer.location)
         reserved = list_reservations(answer)
         return [[place, answer.decision or "", *cells, answer.error or "", *reserved]]
@@ -139,9 +139,8 @@ def _predict_one(
         record: dict[str, Any] = {"file": spell_location(answer.location)}
         if answer.probabilities is None:
             return record | {"error": answer.error}
-        values = [round(value, 6) for value in answer.probabilities]
         record["decision"] = answer.decision
-        record["probabilities"] = dict(zip(classes, values, strict=True))
+        record["probabilities"] = dict(zip(classes, answer.probabilities, strict=True))
         return record | describe_reservations(answer)
 
     columns = [f"p_{name}" for name in classes]
@@ -207,7 +206,7 @@ def _list_routed(answer: "RoutedPrediction") -> Rows:
             place,
             name,
             "|".join(found.decision),
-            json.dumps(_round(found), ensure_ascii=False),
+            json.dumps(_name_probabilities(found), ensure_ascii=False),
             "",
             *list_reservations(found),
         ]
@@ -223,7 +222,7 @@ def _describe_routed(answer: "RoutedPrediction") -> dict[str, Any]:
         "answers": {
             name: {
                 "decision": "|".join(found.decision),
-                "probabilities": _round(found),
+                "probabilities": _name_probabilities(found),
                 **describe_reservations(found),
             }
             for name, found in answer.answers.items()
@@ -235,9 +234,8 @@ def _is_reserved(answer: "RoutedPrediction") -> bool:
     return any(found.abstain for found in (answer.answers or {}).values())
 
 
-def _round(answer: Any) -> dict[str, float]:
-    values = [round(value, 6) for value in answer.probabilities]
-    return dict(zip(answer.classes, values, strict=True))
+def _name_probabilities(answer: Any) -> dict[str, float]:
+    return dict(zip(answer.classes, answer.probabilities, strict=True))
 
 
 def _write_all(

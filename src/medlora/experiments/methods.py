@@ -23,13 +23,12 @@ from medlora.progress import Progress, silent
 from medlora.report.subgroups import build_subgroup_section
 from medlora.runs.comparing import (
     PairedRuns,
-    RunAnswers,
     compare_paired,
     pair_runs,
-    read_run,
 )
 from medlora.runs.comparison_report import write_comparison
 from medlora.runs.folder import RunPlan
+from medlora.runs.run_answers import RunAnswers, read_run
 from medlora.task.card import Method
 from medlora.train.loop import never
 from medlora.train.settings import TrainSettings

@@ -10,90 +10,15 @@ import numpy as np
 
 from medlora.compare.comparison import Comparison, compare_methods
 from medlora.compare.paired import MethodAnswers
-from medlora.data.rows import Row, read_rows
-from medlora.errors import DataError, SettingsError
-from medlora.evaluate.inputs import Bools, Floats, Integers
+from medlora.errors import DataError
+from medlora.evaluate.inputs import Bools, Integers
 from medlora.evaluate.metrics import decide
 from medlora.evaluate.resampling import number_groups
-from medlora.runs.folder import RunFolder, RunPlan
-from medlora.task.card import TaskCard
-from medlora.task.heading import read_heading
+from medlora.runs.run_answers import RunAnswers, read_run
 from medlora.train.settings import TrainSettings
 
 # Settings that tell two methods of one kind apart better than the others do.
 _TELLING = ("rank", "alpha", "targets", "last_blocks", "learning_rate")
-# An image is known by its content, and copies of it by their number.
-ImageKey = tuple[str, int]
-
-
-@dataclass(frozen=True, eq=False)
-class RunAnswers:
-    """What a finished run answered on its test images.
-
-    Attributes:
-        place: The run's folder.
-        plan: What it was asked to do.
-        card: The card of its task.
-        images: Each image's number by its key.
-        targets: (image, class), booleans.
-        patients: Each image's patient; None where unknown.
-        seen: (image,) whether its bytes are also among the training or validation images.
-        probabilities: (image, class), in [0, 1].
-    """
-
-    place: Path
-    plan: RunPlan
-    card: TaskCard
-    images: dict[ImageKey, int]
-    targets: Bools
-    patients: tuple[str | None, ...]
-    seen: Bools
-    probabilities: Floats
-
-
-def read_run(path: Path) -> RunAnswers:
-    """The answers of a finished run, from `run.json`, `split.csv`, `predictions.csv` and its task.
-
-    Raises:
-        SettingsError: The folder holds no run, or none that is finished.
-        StorageError: Its task file is missing.
-        DataError: Its tables are not those of one run.
-    """
-    folder = RunFolder(path)
-    if not folder.predictions.is_file():
-        raise SettingsError(
-            f"{path} holds no finished run with answers to compare: it has no "
-            f"{folder.predictions.name}. Name the folder of a finished run; of a cross-validation "
-            "its refit, where test images were kept, or a fold."
-        )
-    plan = RunPlan.from_dict(folder.read_record()["plan"])
-    card = read_heading(folder.task).card
-    predicted = read_rows(folder.predictions)
-    split = predicted[0].values.get("split", "")
-    listed = read_rows(folder.split)
-    tested = [row for row in listed if row.values.get("split") == split]
-    if len(tested) != len(predicted):
-        raise DataError(
-            f"{folder.predictions} answers {len(predicted)} images and {folder.split} lists "
-            f"{len(tested)} of the split {split!r}. They are not of one run: train it again."
-        )
-    trained = {row.values["sha256"] for row in listed if row.values.get("split") != split}
-    copies: Counter[str] = Counter()
-    images: dict[ImageKey, int] = {}
-    for number, row in enumerate(tested):
-        digest = row.values["sha256"]
-        images[digest, copies[digest]] = number
-        copies[digest] += 1
-    return RunAnswers(
-        place=path,
-        plan=plan,
-        card=card,
-        images=images,
-        targets=np.array([_read_targets(row, card.classes) for row in tested]),
-        patients=tuple(row.values.get("patient") or None for row in tested),
-        seen=np.array([row.values["sha256"] in trained for row in tested]),
-        probabilities=_read_probabilities(predicted, tested, card.classes),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,28 +201,3 @@ def _check_alike(first: RunAnswers, other: RunAnswers) -> None:
 
 def _decide(run: RunAnswers) -> Bools:
     return decide(run.probabilities, run.card.thresholds, run.card.multi_label)
-
-
-def _read_targets(row: Row, classes: Sequence[str]) -> list[bool]:
-    label = row.values.get("label")
-    names = {label} if label is not None else set(row.values["labels"].split("|"))
-    return [name in names for name in classes]
-
-
-def _read_probabilities(
-    predicted: Sequence[Row], tested: Sequence[Row], classes: Sequence[str]
-) -> Floats:
-    """The columns of probabilities, where the rows of both tables are the same images."""
-    columns = [f"p_{name}" for name in classes]
-    for answer, image in zip(predicted, tested, strict=True):
-        if not image.values["path"].endswith(answer.values["path"].removeprefix("./")):
-            raise DataError(
-                f"{answer.place} and {image.place} are not of one image. The tables are not of "
-                "one run: train it again."
-            )
-    try:
-        return np.array([[float(row.values[name]) for name in columns] for row in predicted])
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"The table of predictions has no number in column {error}. Train the run again."
-        ) from error

@@ -148,6 +148,8 @@ def format_predictions(
 ) -> bytes:
     """A CSV table of the answers: path, split, label, decision, a probability for each class.
 
+    Reading a probability gives the very number that was scored.
+
     Args:
         table: The labelled images.
         scores: The answers.
@@ -165,7 +167,8 @@ def format_predictions(
                 table.splits[row] or "",
                 join_names(table.classes, table.targets[row]),
                 join_names(table.classes, scores.decisions[place]),
-                *[f"{value:.6f}" for value in scores.probabilities[place]],
+                # All digits: where they are rounded, confident answers fall together unordered.
+                *[repr(value) for value in scores.probabilities[place].tolist()],
                 *([] if novelty is None else [f"{novelty[place]:.3f}"]),
             ]
         )

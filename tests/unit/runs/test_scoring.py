@@ -92,6 +92,15 @@ def test_predictions_are_a_table_that_can_be_read() -> None:
     assert {row["split"] for row in rows} == {"test"}
 
 
+def test_the_table_keeps_confident_answers_apart() -> None:
+    sure = np.array([1 - 1e-12, 1 - 2e-12, 1e-9, 2e-9, 1 / 3])
+    sure = np.stack([sure, 1 - sure], axis=1)
+    text = format_predictions(TABLE, score_all(probabilities=sure)).decode()
+    rows = csv.DictReader(io.StringIO(text))
+    found = np.array([[float(row["p_a"]), float(row["p_b"])] for row in rows])
+    np.testing.assert_array_equal(found, sure)
+
+
 def test_predictions_of_odd_file_names_can_be_read() -> None:
     table = replace(TABLE, locations=("a\rb", "r\udcf6", "c,d", "e", "f"))
     text = format_predictions(table, score_all()).decode()
