@@ -80,6 +80,15 @@ def test_a_table_whose_answers_fall_together_is_refused(command, runs, tmp_path,
     assert "medlora train --resume" in error
 
 
+def test_scores_of_other_classes_are_refused(command, runs, tmp_path, capsys) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(runs["lora"], odd)
+    for text in ("[]", "{}", '{"all": {"per_class": {"other": {}}}}'):
+        (odd / "evaluation.json").write_text(text)
+        assert command(odd, runs["linear"]) == 2
+        assert "does not hold the scores" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_comparison_has_the_scores_of_the_runs(command, runs, tmp_path) -> None:
     path = tmp_path / "comparison.json"
     assert command(runs["lora"], runs["linear"], "--json", path) == 0

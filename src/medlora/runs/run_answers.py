@@ -92,7 +92,13 @@ def read_run(path: Path) -> RunAnswers:
         probabilities=_read_probabilities(predicted, tested, card.classes),
     )
     record = read_json(folder.evaluation, "evaluation of a run")
-    check_tables(answers, Evaluation.from_dict(record["all"]), folder.predictions)
+    scores = record.get("all") if isinstance(record, dict) else None
+    if not isinstance(scores, dict) or set(scores.get("per_class", ())) != set(card.classes):
+        raise DataError(
+            f"{folder.evaluation} does not hold the scores of the run's classes. Score the run "
+            f"again: medlora train --resume {path}"
+        )
+    check_tables(answers, Evaluation.from_dict(scores), folder.predictions)
     return answers
 
 
