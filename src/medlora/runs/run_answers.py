@@ -53,8 +53,8 @@ def read_run(path: Path) -> RunAnswers:
 
     Raises:
         SettingsError: The folder holds no run, or none that is finished.
-        StorageError: Its task file is missing.
-        DataError: Its tables are not those of one run.
+        StorageError: Its task file or its scores are missing.
+        DataError: Its tables are not those of one run, or `evaluation.json` has other scores.
     """
     folder = RunFolder(path)
     if not folder.predictions.is_file():
@@ -91,41 +91,35 @@ def read_run(path: Path) -> RunAnswers:
         seen=np.array([row.values["sha256"] in trained for row in tested]),
         probabilities=_read_probabilities(predicted, tested, card.classes),
     )
-    record = read_json(folder.evaluation, "evaluation of a run")
-    scores = record.get("all") if isinstance(record, dict) else None
-    if not isinstance(scores, dict) or set(scores.get("per_class", ())) != set(card.classes):
-        raise DataError(
-            f"{folder.evaluation} does not hold the scores of the run's classes. Score the run "
-            f"again: medlora train --resume {path}"
-        )
-    check_tables(answers, Evaluation.from_dict(scores), folder.predictions)
+    _check_scores(answers, folder)
     return answers
 
 
-def check_tables(answers: RunAnswers, evaluation: Evaluation, path: Path) -> None:
+def _check_scores(answers: RunAnswers, folder: RunFolder) -> None:
     """Check that a run's table of answers has the AUROCs that the run was scored with.
 
     A table whose probabilities were rounded has them no longer: answers near 0 and 1 fall
     together, and their order is lost.
-
-    Args:
-        answers: What the table says.
-        evaluation: The run's scores on the same images.
-        path: The table.
-
-    Raises:
-        DataError: The AUROC of a class is another one.
     """
-    for number, name in enumerate(answers.card.classes):
+    classes = answers.card.classes
+    again = f"Score the run again: medlora train --resume {answers.place}"
+    record = read_json(folder.evaluation, "evaluation of a run")
+    scores = record.get("all") if isinstance(record, dict) else None
+    if not isinstance(scores, dict) or set(scores.get("per_class", ())) != set(classes):
+        raise DataError(
+            f"{folder.evaluation} does not hold the scores of the run's classes. {again}"
+        )
+    evaluation = Evaluation.from_dict(scores)
+    for number, name in enumerate(classes):
         scored = evaluation.per_class[name]["auroc"].value
         if scored is None:
             continue
         found = auroc(answers.probabilities[:, number], answers.targets[:, number])
         if abs(found - scored) > _TOLERANCE:
             raise DataError(
-                f"{path} gives class {name!r} an AUROC of {found:.4f}, and the run was scored with "
-                f"{scored:.4f}: the table's probabilities have been rounded or changed. Score the "
-                f"run again: medlora train --resume {answers.place}"
+                f"{folder.predictions} gives class {name!r} an AUROC of {found:.4f}, and the run "
+                f"was scored with {scored:.4f}: the table's probabilities have been rounded or "
+                f"changed. {again}"
             )
 
 
